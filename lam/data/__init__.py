@@ -1,0 +1,1 @@
+"""Structures and labels: reading, checking, storing, batching. Knows nothing of models or training."""

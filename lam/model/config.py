@@ -41,4 +41,6 @@ class ModelConfig(Section):
     def _tensors_need_channels(self) -> ModelConfig:
         if self.n_layers > 1 and self.tensor_channels < 1:
             raise ValueError("tensor_channels must be at least 1 with more than one layer")
+        if self.n_layers > 1 and self.l_max < 2:
+            raise ValueError("l_max must be at least 2 with more than one layer")
         return self

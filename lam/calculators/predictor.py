@@ -1,0 +1,207 @@
+"""From structures to predictions: checks, graphs, batches, and the model's own units back.
+
+The one way in which the ASE calculator and the command line ask a model for numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+
+from lam import keys
+from lam.checkpoint import load
+from lam.data.graph import AtomicGraph, build_graph, collate
+from lam.errors import LamError, LamWarning
+
+if TYPE_CHECKING:
+    from lam.data.structure import Structure
+    from lam.model.potential import Potential
+
+_LOG = logging.getLogger(__name__)
+
+_DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model says of one structure.
+
+    Attributes:
+        head: name of the head that predicted.
+        energy: total energy, eV.
+        atom_energies: energy of each atom, eV, (N,).
+        forces: eV/Angstrom, (N, 3).
+        stress: eV/Angstrom^3, tensile positive, (3, 3); ``None`` unless periodic in three directions.
+    """
+
+    head: str
+    energy: float
+    atom_energies: np.ndarray
+    forces: np.ndarray
+    stress: np.ndarray | None
+
+
+class Predictor:
+    """A model on a device, ready to predict structures.
+
+    Args:
+        model: name of a shipped model, path of a checkpoint, or a potential. A potential is copied: what
+            happens to it later, and what this does with it, do not affect each other.
+        head: head to use; ``None`` lets the model choose for each structure.
+        device: ``"auto"`` (a GPU if there is one), or a PyTorch device such as ``"cpu"`` or ``"cuda:1"``.
+        dtype: ``"float32"`` or ``"float64"``.
+
+    Raises:
+        LamError: unknown model, head, device or dtype; damaged checkpoint.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Potential,
+        *,
+        head: str | None = None,
+        device: str | torch.device = "auto",
+        dtype: str = "float32",
+    ) -> None:
+        if dtype not in _DTYPES:
+            raise LamError(f"dtype must be 'float32' or 'float64', not {dtype!r}.")
+        self.dtype = _DTYPES[dtype]
+        self.device = _device(device)
+        own = load(model) if isinstance(model, (str, Path)) else copy.deepcopy(model)
+        self.model = own.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
+        self.head = head
+        self._head_index = None if head is None else self.model.head_index(head)
+        self._told: set[tuple[str, str]] = set()
+
+    def predict(self, structures: Sequence[Structure]) -> list[Prediction]:
+        """Predict all ``structures`` in one batch.
+
+        Raises:
+            LamError: an element that no head covers, or an answer that is not finite.
+        """
+        return self._evaluate([self._graph(structure) for structure in structures], structures)
+
+    def predict_stream(
+        self, structures: Iterable[Structure], *, batch_atoms: int
+    ) -> Iterator[tuple[Structure, Prediction]]:
+        """Predict a stream, in batches of up to ``batch_atoms`` atoms (or one larger structure), in order."""
+        waiting: list[Structure] = []
+        atoms = 0
+        for structure in structures:
+            if waiting and atoms + len(structure) > batch_atoms:
+                yield from zip(waiting, self.predict(waiting), strict=True)
+                waiting, atoms = [], 0
+            waiting.append(structure)
+            atoms += len(structure)
+        if waiting:
+            yield from zip(waiting, self.predict(waiting), strict=True)
+
+    def choose_head(self, structure: Structure) -> int:
+        """Return the index of the head for ``structure``: the one asked for, or the model's choice.
+
+        Raises:
+            LamError: if no head covers an element, or (where none was asked for) no single head covers all.
+        """
+        wanted = {int(number) for number in structure.numbers}
+        nowhere = sorted(wanted - self.model.elements())
+        if nowhere:
+            names = ", ".join(f"{chemical_symbols[number]} (Z = {number})" for number in nowhere)
+            raise LamError(
+                f"{structure.where} contains {names}, which no head of this model covers: "
+                "fine-tune it on data with that element."
+            )
+        if self._head_index is not None:
+            self._warn_uncovered(structure, wanted)
+            return self._head_index
+        index = self.model.choose_head(structure.numbers, structure.pbc)
+        name = self.model.head_names[index]
+        if self._first_time("head", name):
+            _LOG.info("no head was named: using '%s' (%s)", name, self.model.heads[index].level_of_theory)
+        return index
+
+    def _graph(self, structure: Structure) -> AtomicGraph:
+        task = self.choose_head(structure)
+        self._check_charge_and_spin(structure, task)
+        return build_graph(structure, cutoff=self.model.cutoff, task=task, dtype=self.dtype)
+
+    def _evaluate(self, graphs: Sequence[AtomicGraph], structures: Sequence[Structure]) -> list[Prediction]:
+        if not graphs:
+            return []
+        batch = {name: tensor.to(self.device) for name, tensor in collate(graphs).items()}
+        periodic = [bool(structure.pbc.all()) for structure in structures]
+        output = self.model(batch, forces=True, stress=any(periodic))
+        arrays = {name: tensor.detach().cpu().numpy().astype(np.float64) for name, tensor in output.items()}
+        ends = np.cumsum([len(structure) for structure in structures])
+        predictions = []
+        for i, (structure, end) in enumerate(zip(structures, ends, strict=True)):
+            atoms = slice(end - len(structure), end)
+            prediction = Prediction(
+                head=self.model.head_names[int(batch[keys.TASK][i])],
+                energy=float(arrays[keys.ENERGY][i]),
+                atom_energies=arrays[keys.ATOM_ENERGIES][atoms],
+                forces=arrays[keys.FORCES][atoms],
+                stress=arrays[keys.STRESS][i] if periodic[i] else None,
+            )
+            if not (np.isfinite(prediction.energy) and np.isfinite(prediction.forces).all()):
+                raise LamError(f"The model's energy or forces of {structure.where} are not finite numbers.")
+            predictions.append(prediction)
+        return predictions
+
+    def _warn_uncovered(self, structure: Structure, wanted: set[int]) -> None:
+        for number in sorted(wanted - self.model.elements(self.head)):
+            symbol = chemical_symbols[number]
+            if self._first_time("element", symbol):
+                heads = [name for name in self.model.head_names if number in self.model.elements(name)][:5]
+                warnings.warn(
+                    f"{structure.where}: the data of the head '{self.head}' has no {symbol}; what the model knows "
+                    f"of it comes from {', '.join(heads)}, and its reference energy is missing.",
+                    LamWarning,
+                    stacklevel=2,
+                )
+
+    def _check_charge_and_spin(self, structure: Structure, task: int) -> None:
+        info = self.model.heads[task]
+        for kind, value, neutral, trained in (
+            ("total charge", structure.total_charge, 0.0, info.charges),
+            ("spin multiplicity", structure.spin_multiplicity, 1.0, info.spin_multiplicities),
+        ):
+            used = neutral if value is None else float(value)
+            known = trained or [neutral]  # a head whose data states nothing learned neutral singlets
+            if used in known or not self._first_time(kind, f"{info.name} {used:g}"):
+                continue
+            stated = f"{used:g}" if value is not None else f"not stated, taken as {used:g}"
+            warnings.warn(
+                f"{structure.where}: the {kind} is {stated}, but the head '{info.name}' was trained on "
+                f"{', '.join(f'{number:g}' for number in known)} only.",
+                LamWarning,
+                stacklevel=2,
+            )
+
+    def _first_time(self, kind: str, text: str) -> bool:
+        """Is this the first time that something is to be said? (dynamics would repeat it at every step)"""
+        if (kind, text) in self._told:
+            return False
+        self._told.add((kind, text))
+        return True
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
+        reason = str(error).splitlines()[0]
+        raise LamError(f"The device '{device}' cannot be used here: {reason}.") from None
+    return chosen
+

@@ -1,0 +1,109 @@
+"""`lam data`: convert structure files to shards, describe them, check their labels."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lam.data.convert import Converted
+
+EPILOG = """examples:
+  lam data convert ../shared/data -o data/shared --metadata configs/data/shared.yaml
+  lam data info data/shared/manifest.yaml
+  lam data check labels.extxyz
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command `data` with its three actions."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = subparsers.add_parser(
+        "data", help="convert, describe and check training data", epilog=EPILOG, formatter_class=raw
+    )
+    parser.set_defaults(run=run)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    convert = actions.add_parser(
+        "convert",
+        help="convert structure files to HDF5 shards and a manifest",
+        description="Convert every file (extxyz also as .xz, .gz, .zst; and all that ASE reads) to a shard, and "
+        "write a manifest that trains on them all. Finished files are skipped. A wrong frame stops it, by name.",
+        epilog="example:\n  lam data convert ../shared/data -o data/shared --metadata configs/data/shared.yaml",
+        formatter_class=raw,
+    )
+    convert.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="structure files, or folders of them")
+    convert.add_argument("-o", "--out", type=Path, required=True, help="folder for the shards and manifest.yaml")
+    convert.add_argument("--metadata", type=Path, help="YAML table: level of theory, licence, ... by data set")
+    convert.add_argument("--jobs", type=int, default=0, help="processes (default: as many as cores, at most 8)")
+    convert.add_argument("--force", action="store_true", help="convert finished files again")
+
+    info = actions.add_parser(
+        "info",
+        help="describe shards or a manifest",
+        description="Show structures, atoms, elements, labels, splits and what is stated about each data set.",
+        epilog="example:\n  lam data info data/shared/manifest.yaml",
+        formatter_class=raw,
+    )
+    info.add_argument("inputs", nargs="+", type=Path, metavar="PATH", help="shards (.h5), manifests, structure files")
+    info.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+    check = actions.add_parser(
+        "check",
+        help="audit labels: units, stress sign, coverage, keys, duplicates, outliers",
+        description="Look for what goes wrong silently in training data. Exit status 1 if anything is suspicious.",
+        epilog="example:\n  lam data check labels.extxyz",
+        formatter_class=raw,
+    )
+    check.add_argument("inputs", nargs="+", type=Path, metavar="PATH", help="structure files, shards, manifests")
+    check.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked; return the exit status."""
+    return {"convert": run_convert, "info": run_info, "check": run_check}[args.action](args)
+
+
+def run_convert(args: argparse.Namespace) -> int:
+    """`lam data convert`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from lam.data.convert import MANIFEST, convert, find_inputs
+
+    console = Console()
+    begin = time.monotonic()
+    jobs = args.jobs or min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 8)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    results: list[Converted] = []
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("converting", total=len(find_inputs(args.inputs)))
+        for result in convert(args.inputs, args.out, metadata=args.metadata, jobs=jobs, force=args.force):
+            results.append(result)
+            state = "unchanged, skipped" if result.skipped else f"{result.structures} structures, {result.atoms} atoms"
+            progress.console.print(f"{result.name}: {state}", highlight=False, soft_wrap=True)
+            for message in result.warnings[:5]:
+                progress.console.print(f"  warning: {message}", highlight=False, soft_wrap=True, style="yellow")
+            if len(result.warnings) > 5:
+                progress.console.print(f"  ... and {len(result.warnings) - 5} warnings more", highlight=False)
+            progress.advance(bar)
+    console.print(
+        f"{len(results)} data sets, {sum(r.structures for r in results)} structures, "
+        f"{sum(r.atoms for r in results)} atoms in {time.monotonic() - begin:.0f} s -> {args.out / MANIFEST}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def run_info(args: argparse.Namespace) -> int:
+    """`lam data info`."""
+    raise NotImplementedError
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """`lam data check`."""
+    raise NotImplementedError

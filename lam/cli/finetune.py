@@ -1,0 +1,52 @@
+"""``lam finetune``: adapt a model to labelled structures. ``finetune.py`` is the same."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+_EPILOG = """\
+examples:
+  lam finetune --model lam-nano --data labels.extxyz --method head --out my-model
+  lam finetune --model lam-nano --data a.extxyz b.extxyz.xz --method full --out my-model --head pbe steps=500
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "finetune",
+        help="adapt a model to a few labelled structures",
+        description="Adapt a model to labelled structures. Prints the error of the pretrained model on them first, "
+        "and the error on them and on pretraining data afterwards.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, help="name of a shipped model, or path of a checkpoint")
+    parser.add_argument("--data", required=True, nargs="+", metavar="FILE", help="files with labelled structures")
+    parser.add_argument("--method", required=True, choices=("full", "head"), help="train everything, or the head only")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the new checkpoint")
+    parser.add_argument("--head", metavar="NAME", help="head to start from (default: chosen by the model)")
+    parser.add_argument("--new-head", metavar="NAME", help="name of the new head (default: name of the data file)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="further settings, e.g. steps=500")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fine-tune."""
+    from lam.config import parse_overrides
+    from lam.train.finetune import finetune
+
+    # --data takes all words up to the next option, also overrides that were meant to follow it.
+    overrides = [word for word in args.data if "=" in word and not Path(word).exists()]
+    finetune(
+        args.model,
+        [word for word in args.data if word not in overrides],
+        method=args.method,
+        out=args.out,
+        head=args.head,
+        new_head=args.new_head,
+        seed=args.seed,
+        **parse_overrides([*overrides, *args.overrides]),
+    )

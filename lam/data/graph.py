@@ -1,0 +1,123 @@
+"""Graphs: a structure as tensors with its neighbour list, and their concatenation to a batch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from lam import keys
+from lam.data.neighbors import find_pairs, wrap
+from lam.data.structure import Structure
+from lam.errors import LamWarning
+
+OVERLAP = 0.1  # Angstrom: atoms closer than this cannot be meant
+
+#: Every key of a batch, inputs and labels, in the order of the registry.
+BATCH_KEYS = tuple(
+    key for key in keys.KEYS if key not in (keys.ENERGY, keys.ATOM_ENERGIES, keys.FORCES, keys.STRESS)
+)
+_STORED = tuple(key for key in BATCH_KEYS if key != keys.BATCH)
+
+
+class AtomicGraph(Data):
+    """One structure as a PyTorch Geometric graph with the keys of `lam.keys`."""
+
+    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> int | None:
+        return 1 if key == keys.EDGE_INDEX else 0
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> int:
+        return int(self.num_nodes) if key == keys.EDGE_INDEX else 0
+
+
+def build_graph(
+    structure: Structure,
+    *,
+    cutoff: float,
+    task: int = 0,
+    structure_id: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> AtomicGraph:
+    """Return the graph of a structure: neighbours within ``cutoff``, labels and their masks.
+
+    Positions are centred (and, if atoms drifted far out of the cell, wrapped) before they are rounded to
+    ``dtype``; nothing that a model predicts depends on it. A missing label reads zero and is masked.
+    Atoms that overlap give a :class:`~lam.errors.LamWarning` that names the structure.
+
+    Args:
+        structure: the structure.
+        cutoff: Angstrom.
+        task: index of the head that labelled or predicts the structure.
+        structure_id: row of the structure in its data set.
+        dtype: of shifts, charges and of the labels but the energy. Positions, cell and energy are always
+            float64: differences of rounded positions would carry most of a model's rounding error.
+    """
+    positions = wrap(structure.positions, structure.cell, structure.pbc)
+    pairs, shift, distances = find_pairs(positions, structure.cell, structure.pbc, cutoff)
+    _warn_if_overlapping(structure, distances)
+    forces, stress = structure.forces, structure.stress
+    count = len(structure)
+
+    def one(value: Any, kind: torch.dtype) -> Tensor:
+        return torch.tensor([value], dtype=kind)
+
+    def array(value: np.ndarray) -> Tensor:
+        return torch.as_tensor(value, dtype=dtype)
+
+    charge, multiplicity = structure.total_charge, structure.spin_multiplicity
+    values = {
+        "num_nodes": count,
+        keys.POSITIONS: torch.as_tensor(positions - positions.mean(axis=0)),
+        keys.ATOMIC_NUMBERS: torch.as_tensor(structure.numbers),
+        keys.CELL: torch.as_tensor(structure.cell)[None],
+        keys.PBC: torch.as_tensor(structure.pbc)[None],
+        keys.TOTAL_CHARGE: one(0.0 if charge is None else charge, dtype),
+        keys.SPIN_MULTIPLICITY: one(1.0 if multiplicity is None else multiplicity, dtype),
+        keys.TASK: one(task, torch.int64),
+        keys.N_ATOMS: one(count, torch.int64),
+        keys.EDGE_INDEX: torch.from_numpy(np.ascontiguousarray(pairs[:, ::-1].T)),
+        keys.EDGE_SHIFT: array(shift),
+        keys.STRUCTURE_ID: one(structure_id, torch.int64),
+        keys.LABEL_ENERGY: one(structure.energy or 0.0, torch.float64),
+        keys.LABEL_FORCES: torch.zeros(count, 3, dtype=dtype) if forces is None else array(forces),
+        keys.LABEL_STRESS: torch.zeros(1, 3, 3, dtype=dtype) if stress is None else array(stress)[None],
+        keys.MASK_ENERGY: one(structure.energy is not None, torch.bool),
+        keys.MASK_FORCES: one(forces is not None, torch.bool),
+        keys.MASK_STRESS: one(stress is not None, torch.bool),
+    }
+    graph = AtomicGraph()
+    graph._store._mapping.update(values)  # assigning one by one takes longer than the neighbour list
+    return graph
+
+
+def collate(graphs: Sequence[AtomicGraph]) -> dict[str, Tensor]:
+    """Concatenate graphs to one batch: a flat dictionary with exactly :data:`BATCH_KEYS`.
+
+    Equal to ``Batch.from_data_list`` (tested), but several times faster.
+    """
+    stores = [graph._store._mapping for graph in graphs]
+    batch = {
+        key: torch.cat([store[key] for store in stores], dim=1 if key == keys.EDGE_INDEX else 0) for key in _STORED
+    }
+    n_atoms = batch[keys.N_ATOMS]
+    batch[keys.BATCH] = torch.repeat_interleave(n_atoms)
+    n_edges = torch.tensor([store[keys.EDGE_INDEX].shape[1] for store in stores])
+    first_atom = torch.cumsum(n_atoms, 0) - n_atoms
+    batch[keys.EDGE_INDEX] += torch.repeat_interleave(first_atom, n_edges)
+    return {key: batch[key] for key in BATCH_KEYS}
+
+
+def _warn_if_overlapping(structure: Structure, distances: np.ndarray) -> None:
+    shortest = distances.min(initial=np.inf)
+    if shortest < OVERLAP:
+        warnings.warn(
+            f"{structure.where}: two atoms are only {shortest:.3g} Angstrom apart; "
+            "its energy and forces mean nothing. Check the positions.",
+            LamWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,69 @@
+"""Neighbour lists, from vesin: right for small and skewed cells and for 0 to 3 periodic directions."""
+
+from __future__ import annotations
+
+import numpy as np
+import vesin
+
+
+def neighbor_list(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return all directed pairs closer than ``cutoff``, an atom with its own images included.
+
+    Args:
+        positions: (N, 3) float64, Angstrom; atoms may lie outside of the cell.
+        cell: (3, 3) float64, rows are lattice vectors, Angstrom.
+        pbc: (3,) bool.
+        cutoff: Angstrom.
+
+    Returns:
+        ``edge_index`` (2, E) int64, row 0 the neighbour ``j`` and row 1 the centre ``i``, sorted by
+        centre; ``shift`` (E, 3) float64, such that the neighbour sits at ``positions[j] + shift @ cell``.
+    """
+    pairs, shift, _ = find_pairs(positions, cell, pbc, cutoff)
+    return pairs[:, ::-1].T, shift.astype(np.float64)
+
+
+def find_pairs(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the same pairs as vesin gives them: (E, 2) int64 centre and neighbour, (E, 3) int32 shift, (E,) distance."""
+    pbc = np.asarray(pbc, dtype=bool)
+    # One thread: several data workers run at the same time, and structures are small.
+    finder = vesin.NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
+    pairs, shift, distances = finder.compute(
+        np.ascontiguousarray(positions, dtype=np.float64),
+        complete_cell(np.asarray(cell, dtype=np.float64), pbc),
+        pbc,
+        "PSd",
+    )
+    return pairs.astype(np.int64), shift, distances
+
+
+def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """Return an invertible cell: directions that are not periodic get a unit vector normal to the others."""
+    if pbc.all():
+        return cell
+    if not pbc.any():
+        return np.eye(3)
+    rows = cell[pbc]
+    # The last right singular vectors span what the periodic vectors leave free.
+    normals = np.linalg.svd(rows)[2][len(rows) :]
+    complete = cell.copy()
+    complete[~pbc] = normals
+    return complete
+
+
+def wrap(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """Return positions moved by whole lattice vectors to the cell or next to it, for single precision.
+
+    Atoms that drifted less than one cell away stay; along directions that are not periodic none moves.
+    """
+    if not pbc.any():
+        return positions
+    fractional = np.linalg.solve(complete_cell(cell, pbc).T, positions.T).T
+    whole = np.floor(fractional) * pbc
+    if np.abs(whole).max() <= 1:
+        return positions
+    return positions - whole @ cell

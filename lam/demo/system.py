@@ -1,0 +1,198 @@
+"""The system that the demo labels itself: alanine dipeptide with four water molecules, by GFN2-xTB.
+
+Twenty-two atoms with two soft backbone angles, four kinds of hydrogen bond and twelve atoms of water:
+small enough to label in a minute, rich enough that ten labels do not settle it. It is a finite cluster
+on purpose: tblite has no k-points, and its labels of small periodic cells are not extensive.
+
+Labels come from short independent trajectories (walkers). Training and test frames never share one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from ase import Atoms, units
+from ase.build import molecule
+from ase.geometry import get_distances
+from ase.io import read, write
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.optimize import FIRE
+
+from lam.atomic_write import atomic_file
+from lam.errors import LamError
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+
+DIPEPTIDE: Final = (
+    # Ace-Ala-NMe in its extended conformation, relaxed with GFN2-xTB; Angstrom.
+    ("C", -3.633, 0.370, 0.129),
+    ("C", -2.395, -0.497, 0.078),
+    ("O", -2.422, -1.703, 0.223),
+    ("N", -1.243, 0.173, -0.133),
+    ("C", 0.041, -0.486, -0.140),
+    ("C", 0.348, -1.070, -1.526),
+    ("C", 1.098, 0.551, 0.241),
+    ("O", 0.886, 1.744, 0.161),
+    ("N", 2.268, 0.021, 0.641),
+    ("C", 3.408, 0.824, 1.018),
+    ("H", -4.413, -0.091, -0.470),
+    ("H", -3.985, 0.409, 1.158),
+    ("H", -3.442, 1.378, -0.224),
+    ("H", -1.199, 1.181, -0.210),
+    ("H", 0.010, -1.299, 0.597),
+    ("H", 0.357, -0.275, -2.269),
+    ("H", -0.428, -1.786, -1.780),
+    ("H", 1.312, -1.573, -1.534),
+    ("H", 2.359, -0.980, 0.710),
+    ("H", 3.134, 1.868, 0.874),
+    ("H", 4.269, 0.584, 0.392),
+    ("H", 3.670, 0.657, 2.064),
+)
+
+LABELS_FILE: Final = "labels.extxyz"
+TEST_FILE: Final = "test.extxyz"
+_SETTINGS_FILE: Final = "labels.json"
+_POLAR: Final = (2, 3, 7, 8)  # O and N of the two peptide groups: where waters are put
+
+Progress = Callable[[int, int], None]
+"""Called with frames labelled and frames in all."""
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """How the labels are made; kept beside them, and they are made anew when it changes."""
+
+    method: str = "GFN2-xTB"
+    """Level of theory, as tblite names it."""
+    waters: int = 4
+    """Number of water molecules."""
+    temperature: float = 400.0
+    """K."""
+    train_walkers: int = 5
+    """Independent trajectories for training."""
+    test_walkers: int = 4
+    """Independent trajectories for the test."""
+    frames: int = 10
+    """Labelled frames per walker."""
+    warm_up: int = 150
+    """Steps of 1 fs before the first frame."""
+    spacing: int = 30
+    """Steps of 1 fs between frames."""
+    seed: int = 0
+    """Of water positions, velocities and thermostat."""
+
+
+def label_system(folder: Path, settings: LabelSettings, *, progress: Progress | None = None) -> tuple[Path, Path]:
+    """Label training and test frames, or find them in ``folder`` from an earlier run.
+
+    Returns:
+        The files of training labels (walkers take turns, so that the first n frames are as varied as
+        can be) and of test labels, extended XYZ with ``REF_energy`` (eV) and ``REF_forces`` (eV/Angstrom).
+
+    Raises:
+        LamError: if tblite is not installed.
+    """
+    labels, test, stamp = folder / LABELS_FILE, folder / TEST_FILE, folder / _SETTINGS_FILE
+    if labels.is_file() and test.is_file() and _read_settings(stamp) == asdict(settings):
+        return labels, test
+    calculator = xtb(settings.method)
+    total = (settings.train_walkers + settings.test_walkers) * settings.frames
+    walkers: list[list[Atoms]] = []
+    for walker in range(settings.train_walkers + settings.test_walkers):
+        frames: list[Atoms] = []
+        for frame in _walk(walker, settings, calculator):
+            frames.append(frame)
+            if progress is not None:
+                progress(len(walkers) * settings.frames + len(frames), total)
+        walkers.append(frames)
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp.unlink(missing_ok=True)  # no stamp may vouch for labels of different settings
+    _write(labels, _take_turns(walkers[: settings.train_walkers]))
+    _write(test, _take_turns(walkers[settings.train_walkers :]))
+    with atomic_file(stamp) as temporary:
+        temporary.write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
+    return labels, test
+
+
+def first_labels(labels: Path, count: int) -> Path:
+    """Write the first ``count`` frames of ``labels`` to a file of their own beside it; return its path."""
+    path = labels.with_name(f"labels-{count}.extxyz")
+    _write(path, read(labels, f":{count}"))
+    return path
+
+
+def xtb(method: str) -> Calculator:
+    """Return an ASE calculator of the extended tight-binding method.
+
+    Raises:
+        LamError: if tblite is not installed.
+    """
+    try:
+        from tblite.ase import TBLite
+    except ImportError:
+        raise LamError("The demo labels its system with tblite; install it with: pip install 'lam[demo]'.") from None
+    return TBLite(method=method, verbosity=0)
+
+
+def hydrated_dipeptide(waters: int, random: np.random.Generator) -> Atoms:
+    """Return alanine dipeptide with ``waters`` water molecules put at random near its polar atoms."""
+    cluster = Atoms([row[0] for row in DIPEPTIDE], [row[1:] for row in DIPEPTIDE])
+    anchors = random.permutation(np.resize(_POLAR, waters))
+    for anchor in anchors:
+        cluster += _placed_water(cluster, cluster.positions[anchor], random)
+    return cluster
+
+
+def _placed_water(cluster: Atoms, anchor: np.ndarray, random: np.random.Generator) -> Atoms:
+    distance = 2.8
+    while True:
+        for _ in range(200):
+            water = molecule("H2O")
+            water.rotate(random.uniform(0, 360), random.normal(size=3), center="COM")
+            direction = random.normal(size=3)
+            water.positions += anchor + distance * direction / np.linalg.norm(direction)
+            if get_distances(water.positions, cluster.positions)[1].min() > 1.8:
+                return water
+        distance += 0.2  # crowded: further out
+
+
+def _walk(walker: int, settings: LabelSettings, calculator: Calculator) -> Iterator[Atoms]:
+    """Yield labelled frames of one trajectory, started from its own arrangement of the waters."""
+    random = np.random.default_rng([settings.seed, walker])
+    atoms = hydrated_dipeptide(settings.waters, random)
+    atoms.calc = calculator
+    FIRE(atoms, logfile=None).run(fmax=0.5, steps=60)  # away from clashes, not to the minimum
+    MaxwellBoltzmannDistribution(atoms, temperature_K=settings.temperature, rng=random)
+    dynamics = Langevin(
+        atoms, units.fs, temperature_K=settings.temperature, friction=0.02 / units.fs, rng=random
+    )
+    dynamics.run(settings.warm_up)
+    for _ in range(settings.frames):
+        dynamics.run(settings.spacing)
+        frame = Atoms(atoms.numbers, atoms.positions)
+        frame.info.update(REF_energy=atoms.get_potential_energy(), group=f"walker-{walker}", charge=0, spin=1)
+        frame.arrays["REF_forces"] = atoms.get_forces()
+        yield frame
+
+
+def _take_turns(walkers: list[list[Atoms]]) -> list[Atoms]:
+    return [frame for turn in zip(*walkers, strict=True) for frame in turn]
+
+
+def _write(path: Path, frames: list[Atoms]) -> None:
+    with atomic_file(path) as temporary:
+        write(temporary, frames, format="extxyz")
+
+
+def _read_settings(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

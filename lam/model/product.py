@@ -1,0 +1,77 @@
+"""Many-body products of an atom's own density, and the invariants made of them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lam.model.angular import degree_of_component, quadrature
+from lam.model.constants import Table
+
+
+class ChannelMix(nn.Module):
+    """A linear map of channels for each degree l: (M, N, C_in) -> (M, N, C_out), O(3)-equivariant.
+
+    Args:
+        degrees: degree of each of the M components.
+        n_in: C_in.
+        n_out: C_out.
+    """
+
+    def __init__(self, degrees: list[int], n_in: int, n_out: int) -> None:
+        super().__init__()
+        lowest = min(degrees)
+        self.register_buffer("component_degree", torch.tensor(degrees) - lowest, persistent=False)
+        n_degrees = max(degrees) - lowest + 1
+        self.weight = nn.Parameter(torch.randn(n_degrees, n_in, n_out) / math.sqrt(n_in))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the mixed features, (M, N, C_out)."""
+        return torch.bmm(features, self.weight[self.component_degree])
+
+
+class NodeProduct(nn.Module):
+    """Bilinear product on the sphere and the invariants up to fifth body order.
+
+    With the density ``a``, its mix ``b = W_b a``, and the product ``p`` of both on a Lebedev grid
+    (exact, see :func:`lam.model.angular.quadrature`), the invariants are, for every degree l and
+    channel c, ``a.b``, ``p.b`` and ``p.(W_p p)``: sums over m of products of two, three and four
+    densities, besides ``a_00`` itself.
+
+    Args:
+        l_max: highest degree.
+        channels: C.
+    """
+
+    def __init__(self, l_max: int, channels: int) -> None:
+        super().__init__()
+        degrees = degree_of_component(l_max)
+        self.channels = channels
+        self.n_invariants = (3 * (l_max + 1) + 1) * channels
+        self.partner = ChannelMix(degrees, channels, channels)
+        self.product_partner = ChannelMix(degrees, channels, channels)
+        # Saved with the model: a checkpoint carries its own tables, whatever a library does later.
+        self.to_grid, self.from_grid = (Table(matrix) for matrix in quadrature(l_max))
+        degree = torch.tensor(degrees)
+        contract = torch.zeros(l_max + 1, len(degrees), dtype=torch.float64)
+        contract[degree, torch.arange(len(degrees))] = (2.0 * degree + 1.0).double().rsqrt()
+        self.contract = Table(contract)
+
+    def forward(self, density: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the product, (M, N, C), and the invariants, (N, n_invariants), of a density (M, N, C)."""
+        n_atoms = density.shape[1]
+        partner = self.partner(density)
+        on_grid = self._matrix(self.to_grid, density) * self._matrix(self.to_grid, partner)
+        product = self._matrix(self.from_grid, on_grid)
+        second = self._matrix(self.contract, density * partner)
+        third = self._matrix(self.contract, product * partner)
+        fourth = self._matrix(self.contract, product * self.product_partner(product))
+        invariants = torch.cat([density[:1], second, third, fourth])  # (rows, N, C)
+        return product, invariants.transpose(0, 1).reshape(n_atoms, self.n_invariants)
+
+    def _matrix(self, table: Table, features: Tensor) -> Tensor:
+        """Apply a constant matrix to the leading axis as a single matrix product."""
+        matrix = table(features.dtype)
+        return (matrix @ features.reshape(features.shape[0], -1)).view(matrix.shape[0], *features.shape[1:])

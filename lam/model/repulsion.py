@@ -1,0 +1,53 @@
+"""Screened nuclear repulsion at short range (Ziegler, Biersack and Littmark, 1985)."""
+
+from __future__ import annotations
+
+import torch
+from ase.data import covalent_radii
+from torch import Tensor, nn
+
+from lam.model.edges import EdgeBlocks
+from lam.model.radial import envelope
+
+COULOMB = 14.399645478425668
+"""e^2 / (4 pi epsilon_0), eV Angstrom (CODATA 2018)."""
+_BOHR = 0.529177210903
+_COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
+_EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
+
+
+def pair_radii(max_atomic_number: int) -> Tensor:
+    """Return covalent radii by atomic number, Angstrom (Cordero 2008, as in ASE), (Z_max + 1,)."""
+    radii = torch.full((max_atomic_number + 1,), 1.5)  # where nothing is tabulated
+    known = torch.tensor(covalent_radii[: max_atomic_number + 1], dtype=torch.float32)
+    known = torch.where(known > 0.25, known, radii[: len(known)])
+    radii[: len(known)] = known
+    return radii
+
+
+class Repulsion(nn.Module):
+    """ZBL energy of every pair, faded out at the sum of the covalent radii (or at the cutoff)."""
+
+    def __init__(self, cutoff: float) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+
+    def forward(self, numbers: Tensor, distances: Tensor, reach: Tensor, edges: EdgeBlocks) -> Tensor:
+        """Return the repulsion of each atom, half of each of its pairs, eV, (N,).
+
+        Args:
+            numbers: atomic numbers, (N,).
+            distances: Angstrom, (S,).
+            reach: sum of the covalent radii of each pair, Angstrom, (S,).
+            edges: the edges.
+        """
+        reach = reach.clamp(max=self.cutoff)
+        # Most pairs are out of reach: compute the exponentials of the others only.
+        near = torch.nonzero(distances < reach).squeeze(1)
+        distances, reach = distances[near], reach[near]
+        charge = numbers.to(distances.dtype)
+        z_i, z_j = charge[edges.centers[near]], charge[edges.neighbors[near]]
+        x = distances * (z_i**0.23 + z_j**0.23) / (0.8854 * _BOHR)
+        screening = sum(c * torch.exp(-e * x) for c, e in zip(_COEFFICIENTS, _EXPONENTS, strict=True))
+        energy = 0.5 * COULOMB * z_i * z_j / distances * screening * envelope(distances / reach)
+        return energy.new_zeros(edges.n_atoms).index_add(0, edges.centers[near], energy)

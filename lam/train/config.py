@@ -1,0 +1,117 @@
+"""The settings of a training: one schema with defaults, documentation and validation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from lam.config import Section
+from lam.model import ModelConfig, preset
+
+
+class BatchSection(Section):
+    """How structures become batches."""
+
+    max_atoms: int = Field(1024, ge=1)
+    """Atoms per batch and process."""
+    max_edges: int = Field(65536, ge=1)
+    """Edges (pairs within the cutoff, counted from both ends) per batch and process."""
+    temperature: float = Field(0.5, ge=0.0, le=1.0)
+    """A data set's share of the atoms seen is proportional to weight * (its atoms)^temperature."""
+    max_repeats: float | None = Field(None, gt=0)
+    """Most times that a structure is seen in the whole training; caps the share of small data sets."""
+    workers: int = Field(1, ge=0)
+    """Processes that read data and build neighbour lists, per training process; 0 does it in line."""
+
+
+class OptimizerSection(Section):
+    """AdamW with a warm-up, stable, decay schedule."""
+
+    learning_rate: float = Field(3e-3, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = Field(1e-3, ge=0)
+    """Decoupled weight decay of matrices (not of embeddings, biases, gains)."""
+    beta2: float = Field(0.98, gt=0, lt=1)
+    """Decay of AdamW's second moment."""
+    warmup: float = Field(0.01, ge=0, le=1)
+    """Fraction of the steps over which the rate rises from zero."""
+    decay: float = Field(0.4, ge=0, le=1)
+    """Fraction of the steps, the last ones, over which the rate falls to zero (as 1 - sqrt)."""
+    gradient_clip: float = Field(10.0, gt=0)
+    """Largest norm of the gradient."""
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """Decay of the exponential moving average of the weights, which is what is evaluated and saved."""
+
+
+class LossSection(Section):
+    """Weights of the loss terms, each in units of its head's scale (see lam/train/losses.py)."""
+
+    energy: float = Field(2.0, ge=0)
+    """Weight of the absolute error of the energy per atom."""
+    forces: float = Field(1.0, ge=0)
+    """Weight of the norm of the force error."""
+    stress: float = Field(0.5, ge=0)
+    """Weight of the norm of the error of the stress times the volume per atom."""
+
+
+class LogSection(Section):
+    """What is written while training; a CSV log always is."""
+
+    every: int = Field(50, ge=1)
+    """Steps between log entries."""
+    validate_every: int = Field(2000, ge=1)
+    """Steps between validations."""
+    validation_structures: int = Field(24, ge=1)
+    """Largest number of structures of each data set that a validation uses."""
+    checkpoint_every: int = Field(500, ge=1)
+    """Steps between resumable checkpoints."""
+    wandb: Literal["none", "offline", "online"] = "none"
+    """Log to Weights & Biases too; "offline" writes files to sync later with `wandb sync`."""
+    wandb_project: str = "lam"
+    """Project of the Weights & Biases run."""
+
+
+class PretrainConfig(Section):
+    """A pretraining: which data, which model, how long."""
+
+    name: str = "lam-model"
+    """Name of the resulting checkpoint."""
+    output: str
+    """Folder for logs, resumable checkpoints and the result. An unfinished training there is resumed."""
+    manifest: str
+    """Manifest (YAML) that names the data sets."""
+    preset: str = "nano"
+    """Architecture preset: nano, small or base."""
+    model: dict[str, Any] = {}
+    """Changes to the preset's architecture (see ModelConfig)."""
+    default_heads: list[str] = []
+    """Heads to prefer, in this order, where a user of the model names none."""
+    steps: int = Field(10000, ge=1)
+    """Number of optimiser steps."""
+    seed: int = 0
+    """Seed of the weights and of the order of the data."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Precision of weights and arithmetic; energies are summed in float64 in any case."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to train."""
+    batch: BatchSection = BatchSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    loss: LossSection = LossSection()
+    log: LogSection = LogSection()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_file_name(cls, name: str) -> str:
+        if not name or name.startswith(".") or any(c in name for c in "/\\:"):
+            raise ValueError("must be usable as the name of a folder")
+        return name
+
+    def model_config_of_run(self) -> ModelConfig:
+        """Return the architecture: the preset with this run's changes.
+
+        Raises:
+            LamError: for an unknown preset or key.
+        """
+        values = preset(self.preset).to_dict() | self.model
+        return ModelConfig.parse(values, where="the section 'model'")

@@ -1,0 +1,72 @@
+"""The loss: scaled errors of energy, forces and stress, each over the labels that are there.
+
+For a structure with N atoms and volume V, and a head of force scale f (the RMS of its force components)
+and energy scale e (see HeadInfo), both at least ``SMALLEST_SCALE``:
+
+* energy: ``|E - E_ref| / N / e``, averaged over structures with an energy label;
+* forces: ``||F - F_ref|| / f``, averaged over atoms with force labels;
+* stress: ``||sigma - sigma_ref|| V / N / e``, averaged over structures with a stress label.
+
+Scaling by the head makes data sets of different energy scales count alike. Norms rather than squares
+bound the pull of outliers. Averages are over the labels of *all* processes, so the gradient of a global
+batch does not depend on how its structures fall on them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lam import keys
+
+SMALLEST_SCALE = 0.2
+"""Floor of the scales, eV/Angstrom and eV: near-relaxed data is not to be fitted beyond its noise."""
+TERMS = ("energy", "forces", "stress")
+
+
+def loss_sums(
+    output: dict[str, Tensor], batch: dict[str, Tensor], force_scale: Tensor, energy_scale: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Sum the scaled errors over the labels present.
+
+    Args:
+        output: predictions with energy, forces and stress.
+        batch: labels and masks.
+        force_scale: force scale of each head, eV/Angstrom, (T,).
+        energy_scale: energy scale of each head, eV, (T,).
+
+    Returns:
+        For each term the sum of the scaled errors per structure, (G,), and the number of labels, ().
+    """
+    graph_scale = energy_scale.clamp(min=SMALLEST_SCALE)[batch[keys.TASK]]
+    size = batch[keys.N_ATOMS].to(graph_scale.dtype)
+
+    has_energy = batch[keys.MASK_ENERGY]
+    energy_error = (output[keys.ENERGY] - batch[keys.LABEL_ENERGY]).to(graph_scale.dtype).abs() / size
+    energy = torch.where(has_energy, energy_error / graph_scale, 0.0)
+
+    has_forces = batch[keys.MASK_FORCES]
+    atom_scale = force_scale.clamp(min=SMALLEST_SCALE)[batch[keys.TASK]][batch[keys.BATCH]]
+    force_error = _norm(output[keys.FORCES] - batch[keys.LABEL_FORCES]) / atom_scale
+    force_error = torch.where(has_forces[batch[keys.BATCH]], force_error, 0.0)
+    forces = force_error.new_zeros(len(size)).index_add(0, batch[keys.BATCH], force_error)
+
+    has_stress = batch[keys.MASK_STRESS]
+    volume = torch.linalg.det(batch[keys.CELL]).abs().to(graph_scale.dtype)
+    stress_error = _norm((output[keys.STRESS] - batch[keys.LABEL_STRESS]).flatten(1)) * volume / size
+    stress = torch.where(has_stress, stress_error / graph_scale, 0.0)
+
+    sums = {"energy": energy, "forces": forces, "stress": stress}
+    counts = {"energy": has_energy.sum(), "forces": (size * has_forces).sum(), "stress": has_stress.sum()}
+    return sums, {term: count.to(graph_scale.dtype) for term, count in counts.items()}
+
+
+def combine(sums: dict[str, Tensor], counts: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """Return the weighted loss from sums over structures and the global label counts."""
+    zero = sums["energy"].new_zeros(())
+    return sum((weights[t] * sums[t].sum() / counts[t].clamp(min=1.0) for t in TERMS), zero)
+
+
+def _norm(error: Tensor) -> Tensor:
+    # The offset keeps the gradient finite where the error is exactly zero (symmetric crystals).
+    return torch.sqrt(error.square().sum(-1) + 1e-12) - 1e-6

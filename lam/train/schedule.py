@@ -1,0 +1,53 @@
+"""Learning-rate schedule and parameter groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from torch import nn
+from torch.optim import AdamW
+
+from lam.train.config import OptimizerSection
+
+
+def warmup_stable_decay(step: int, steps: int, warmup: float, decay: float) -> float:
+    """Return the factor of the learning rate: linear rise, plateau, fall as ``1 - sqrt``.
+
+    The form of Haegele et al., arXiv:2405.18392: a plateau can be prolonged later, and the short decay
+    reaches what a cosine schedule of the same length does.
+
+    Args:
+        step: steps done, from 0.
+        steps: all steps.
+        warmup: fraction of the steps that rise.
+        decay: fraction of the steps, at the end, that fall.
+    """
+    rise = warmup * steps
+    fall = decay * steps
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    if step >= steps - fall:
+        return max(0.0, 1.0 - math.sqrt((step - (steps - fall)) / fall))
+    return 1.0
+
+
+def build_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], settings: OptimizerSection) -> AdamW:
+    """Build AdamW with weight decay on matrices only.
+
+    Args:
+        parameters: names and trainable parameters.
+        settings: the optimiser section.
+    """
+    decayed, free = [], []
+    for name, parameter in parameters:
+        if not parameter.requires_grad:
+            continue
+        is_matrix = parameter.ndim >= 2 and not any(part in name for part in ("gate.", "gain", "element", "film"))
+        (decayed if is_matrix else free).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return AdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.beta2))

@@ -1,0 +1,79 @@
+"""Errors of each data set while training, summed over batches and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lam import keys
+
+SMALL_FORCES = 0.05
+"""Mean absolute force component, eV/Angstrom, below which zero is hard to beat and sets are apart."""
+_COLUMNS = ("energy_error", "energies", "force_error", "force_size", "components", "stress_error", "stresses")
+
+
+class ErrorSums:
+    """Absolute errors per head: energy per atom (eV), force components (eV/A), stress (eV/A^3).
+
+    Args:
+        heads: names of the heads.
+    """
+
+    def __init__(self, heads: Sequence[str]) -> None:
+        self.heads = list(heads)
+        self.reset(torch.device("cpu"))
+
+    def reset(self, device: torch.device) -> None:
+        """Start anew."""
+        self.sums = torch.zeros(len(self.heads), len(_COLUMNS), dtype=torch.float64, device=device)
+
+    def add(self, output: dict[str, Tensor], batch: dict[str, Tensor]) -> None:
+        """Add the errors of a batch."""
+        size = batch[keys.N_ATOMS].double()
+        has_energy, has_stress = batch[keys.MASK_ENERGY].double(), batch[keys.MASK_STRESS].double()
+        has_forces = batch[keys.MASK_FORCES].double()
+        energy = (output[keys.ENERGY] - batch[keys.LABEL_ENERGY]).abs() / size
+        per_atom = torch.stack(
+            [
+                (output[keys.FORCES] - batch[keys.LABEL_FORCES]).double().abs().sum(1),
+                batch[keys.LABEL_FORCES].double().abs().sum(1),
+            ],
+            dim=1,
+        )
+        per_graph = per_atom.new_zeros(len(size), 2).index_add(0, batch[keys.BATCH], per_atom)
+        stress = (output[keys.STRESS] - batch[keys.LABEL_STRESS]).double().abs().flatten(1).sum(1)
+        rows = torch.stack(
+            [
+                energy * has_energy,
+                has_energy,
+                per_graph[:, 0] * has_forces,
+                per_graph[:, 1] * has_forces,
+                3.0 * size * has_forces,
+                stress * has_stress,
+                9.0 * has_stress,
+            ],
+            dim=1,
+        )
+        self.sums.index_add_(0, batch[keys.TASK], rows)
+
+    def summary(self) -> dict[str, float]:
+        """Return errors per head, and the median force error relative to predicting zero forces."""
+        values: dict[str, float] = {}
+        ratios = []
+        for head, row in zip(self.heads, self.sums.tolist(), strict=True):
+            sums = dict(zip(_COLUMNS, row, strict=True))
+            if sums["energies"]:
+                values[f"val/{head}/energy_mae"] = sums["energy_error"] / sums["energies"]
+            if sums["components"]:
+                values[f"val/{head}/force_mae"] = sums["force_error"] / sums["components"]
+                if sums["force_size"] / sums["components"] > SMALL_FORCES:
+                    ratios.append(sums["force_error"] / sums["force_size"])
+                    values[f"val/{head}/force_ratio"] = ratios[-1]
+            if sums["stresses"]:
+                values[f"val/{head}/stress_mae"] = sums["stress_error"] / sums["stresses"]
+        if ratios:
+            values["val/force_ratio_median"] = float(torch.tensor(ratios).median())
+            values["val/force_ratio_worst"] = max(ratios)
+        return values

@@ -1,0 +1,58 @@
+"""The shipped physics suite, applied to every preset with random weights and to the shipped model."""
+
+import pytest
+import torch
+
+from lam.checkpoint import available, load
+from lam.model import PRESETS, HeadInfo, Potential
+from lam.testing import PotentialPhysicsTests
+
+ELEMENTS = ("O", "H", "C", "Si", "Cu")
+HEADS = [
+    HeadInfo(
+        name="molecules",
+        elements=dict.fromkeys(ELEMENTS, 1),
+        reference_energies={"O": -2041.3, "H": -13.6, "C": -1029.5, "Si": -7870.1, "Cu": -45000.7},
+        molecular=True,
+        charges=[0.0, 1.0],
+        spin_multiplicities=[1.0, 2.0, 3.0],
+    ),
+    HeadInfo(
+        name="crystals",
+        elements=dict.fromkeys(ELEMENTS, 1),
+        reference_energies={"O": -4.1, "Cu": -3.7},
+        energy_scale=0.7,
+        periodic=True,
+    ),
+]
+
+
+def random_potential(preset: str, **changes: object) -> Potential:
+    torch.manual_seed(7)
+    config = PRESETS[preset].model_copy(update=changes)
+    return Potential(config, HEADS)
+
+
+class TestNano(PotentialPhysicsTests):
+    dimer_elements = ELEMENTS
+
+    def make_potential(self):
+        return random_potential("nano")
+
+
+class TestSmall(PotentialPhysicsTests):
+    def make_potential(self):
+        return random_potential("small", channels=24, scalar_channels=24)
+
+
+class TestBase(PotentialPhysicsTests):
+    def make_potential(self):
+        return random_potential("base", channels=16, scalar_channels=24, sender_channels=8, tensor_channels=8)
+
+
+@pytest.mark.skipif("lam-nano" not in available(), reason="lam-nano does not ship yet")
+class TestShipped(PotentialPhysicsTests):
+    charge_matters = False  # no shared training set states charges
+
+    def make_potential(self):
+        return load("lam-nano")
