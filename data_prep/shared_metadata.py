@@ -21,6 +21,13 @@ HEADER = """\
 """
 # The README says of these that they are anions; the files do not state a charge.
 CHARGES = {"sn2-reactions-mp2": -1.0}
+# Drawn more often: the broadest sets of their kind, which the default heads learn from.
+WEIGHTS = {
+    "mattersim-mptrj-random-1k": 2.0,
+    "mattersim-mpf-TP": 2.0,
+    "mattersim-random-TP": 2.0,
+    "spice-test-subset-wb97md3": 2.0,
+}
 
 
 def read_table(text: str) -> dict[str, dict[str, Any]]:
@@ -36,6 +43,8 @@ def read_table(text: str) -> dict[str, dict[str, Any]]:
         entry["notes"] = f"{system}. {notes}".rstrip(". ") + "."
         if name in CHARGES:
             entry["total_charge"] = CHARGES[name]
+        if name in WEIGHTS:
+            entry["weight"] = WEIGHTS[name]
         datasets[name] = entry
     return datasets
 

@@ -92,11 +92,12 @@ class LAMCalculator(Calculator):
             LamError: if the structure cannot be used.
             PropertyNotImplementedError: if stress is asked for and the structure is not 3D-periodic.
         """
-        self.results = {}
-        super().calculate(atoms, properties, system_changes)
-        if self.atoms is None:
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
             raise LamError("There is nothing to calculate: give the calculator atoms.")
-        prediction = self._predictor.predict([Structure.from_atoms(bare(self.atoms))])[0]
+        self.reset()  # a failure must leave neither old results nor atoms to compare the next ones with
+        prediction = self._predictor.predict([Structure.from_atoms(bare(atoms))])[0]
+        super().calculate(atoms, properties, system_changes)
         self.head_used = prediction.head
         self.results = {
             "energy": prediction.energy,

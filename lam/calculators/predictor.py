@@ -80,6 +80,9 @@ class Predictor:
         self.model = own.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
         self.head = head
         self._head_index = None if head is None else self.model.head_index(head)
+        # Dynamics ask the same at every step, and large models have many heads.
+        self._covered = self.model.elements()
+        self._chosen: dict[tuple[frozenset[int], bool], int] = {}
         self._told: set[tuple[str, str]] = set()
 
     def predict(self, structures: Sequence[Structure]) -> list[Prediction]:
@@ -111,8 +114,8 @@ class Predictor:
         Raises:
             LamError: if no head covers an element, or (where none was asked for) no single head covers all.
         """
-        wanted = {int(number) for number in structure.numbers}
-        nowhere = sorted(wanted - self.model.elements())
+        wanted = frozenset(np.unique(structure.numbers).tolist())
+        nowhere = sorted(wanted - self._covered)
         if nowhere:
             names = ", ".join(f"{chemical_symbols[number]} (Z = {number})" for number in nowhere)
             raise LamError(
@@ -122,11 +125,13 @@ class Predictor:
         if self._head_index is not None:
             self._warn_uncovered(structure, wanted)
             return self._head_index
-        index = self.model.choose_head(structure.numbers, structure.pbc)
-        name = self.model.head_names[index]
-        if self._first_time("head", name):
-            _LOG.info("no head was named: using '%s' (%s)", name, self.model.heads[index].level_of_theory)
-        return index
+        kind = (wanted, bool(structure.pbc.any()))
+        if kind not in self._chosen:
+            index = self._chosen[kind] = self.model.choose_head(wanted, structure.pbc)
+            if self._first_time("head", self.model.head_names[index]):
+                head = self.model.heads[index]
+                _LOG.info("no head was named: using '%s' (%s)", head.name, head.level_of_theory)
+        return self._chosen[kind]
 
     def _graph(self, structure: Structure) -> AtomicGraph:
         task = self.choose_head(structure)
@@ -156,7 +161,7 @@ class Predictor:
             predictions.append(prediction)
         return predictions
 
-    def _warn_uncovered(self, structure: Structure, wanted: set[int]) -> None:
+    def _warn_uncovered(self, structure: Structure, wanted: frozenset[int]) -> None:
         for number in sorted(wanted - self.model.elements(self.head)):
             symbol = chemical_symbols[number]
             if self._first_time("element", symbol):
@@ -201,7 +206,7 @@ def _device(device: str | torch.device) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rstrip(".")
         raise LamError(f"The device '{device}' cannot be used here: {reason}.") from None
     return chosen
 

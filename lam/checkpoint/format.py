@@ -19,7 +19,7 @@ from typing import Any, Final
 import torch
 from ase.data import chemical_symbols
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 
 import lam
 from lam.atomic_write import atomic_folder
@@ -72,11 +72,12 @@ def save_checkpoint(path: str | Path, model: Potential, *, metadata: CheckpointM
     if differing:
         raise LamError(f"The model is not saved: {differing} in its weights are not those of its heads.")
     with atomic_folder(path) as folder:
-        save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": FORMAT_NAME})
+        data = save(tensors, metadata={"format": FORMAT_NAME})
+        (folder / WEIGHTS_FILE).write_bytes(data)  # not save_file, which makes files that only their owner can read
         weights = WeightsInfo(
             file=WEIGHTS_FILE,
-            sha256=_sha256((folder / WEIGHTS_FILE).read_bytes()),
-            bytes=(folder / WEIGHTS_FILE).stat().st_size,
+            sha256=_sha256(data),
+            bytes=len(data),
             tensors=len(tensors),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
         )

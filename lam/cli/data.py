@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lam.data.convert import Converted
+    from lam.data.describe import Summary
 
 EPILOG = """examples:
   lam data convert ../shared/data -o data/shared --metadata configs/data/shared.yaml
@@ -101,9 +102,75 @@ def run_convert(args: argparse.Namespace) -> int:
 
 def run_info(args: argparse.Namespace) -> int:
     """`lam data info`."""
-    raise NotImplementedError
+    import json
+
+    from lam.data.describe import describe, open_inputs
+
+    summaries = [describe(data) for data in open_inputs(args.inputs)]
+    if args.json:
+        print(json.dumps([summary.to_dict() for summary in summaries], indent=2))
+    else:
+        _print_table(summaries)
+    return 0
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """`lam data check`."""
-    raise NotImplementedError
+    """`lam data check`: 0 if nothing is suspicious, 1 if anything is."""
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from lam.data.audit import audit
+    from lam.data.describe import open_inputs
+
+    console = Console(soft_wrap=True, highlight=False)
+    styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
+    suspicious, report = 0, {}
+    for data in open_inputs(args.inputs):
+        findings = audit(data)
+        report[data.name] = [asdict(finding) for finding in findings]
+        bad = sum(finding.level != "note" for finding in findings)
+        suspicious += bad
+        if args.json:
+            continue
+        console.print(
+            f"{data.name}: {f'{bad} suspicious' if bad else 'nothing suspicious'}", style="bold", markup=False
+        )
+        for finding in findings:
+            text = f"  {finding.level}: {finding.kind}: {finding.message}."
+            console.print(text, style=styles[finding.level], markup=False)
+    if args.json:
+        print(json.dumps(report, indent=2))
+    return 1 if suspicious else 0
+
+
+def _print_table(summaries: list[Summary]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for name in ("data set", "level of theory", "licence", "elements"):
+        table.add_column(name, overflow="fold")
+    for name in ("structures", "atoms", "E", "F", "S", "train/val/test"):
+        table.add_column(name, justify="right")
+    for each in summaries:
+        symbols = list(each.elements)
+        table.add_row(
+            each.name,
+            str(each.about.get("level_of_theory", "not stated")),
+            str(each.about.get("licence", "not stated")),
+            " ".join(symbols) if len(symbols) <= 8 else f"{len(symbols)} elements",
+            str(each.structures),
+            str(each.atoms),
+            *(str(each.labels[label]) for label in ("energy", "forces", "stress")),
+            "/".join(map(str, each.splits.values())) + (" (block)" if each.split_mode == "block" else ""),
+        )
+    console = Console(markup=False)  # levels of theory may hold brackets
+    console.print(table)
+    structures, atoms = sum(each.structures for each in summaries), sum(each.atoms for each in summaries)
+    console.print(
+        f"{len(summaries)} data sets, {structures} structures, {atoms} atoms. E, F, S: structures with energy, "
+        "forces, stress. Block: too few groups, so the last frames are held out.",
+        highlight=False,
+    )

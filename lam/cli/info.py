@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)
-    console.print(_facts(metadata, str(folder)))
+    console.print(_facts(metadata, str(folder.resolve())))
     console.print("\nHeads")
     console.print(_heads(metadata))
     for title, values in (
@@ -66,7 +66,7 @@ def _facts(metadata: CheckpointMetadata, folder: str) -> Table:
             "name": metadata.name,
             "path": folder,
             "created": metadata.created,
-            "parameters": f"{weights.parameters:,} ({weights.bytes / 1e6:.1f} MB)",
+            "parameters": f"{weights.parameters:,} ({weights.bytes / 1e6:.2f} MB)",
             "sha256": weights.sha256,
             "versions": ", ".join(f"{name} {number}" for name, number in metadata.versions.items()),
             "default heads": ", ".join(metadata.default_heads),

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("path", overflow="fold")
     for model in models:
-        size = f"{model['bytes'] / 1e6:.1f} MB"
+        size = f"{model['bytes'] / 1e6:.2f} MB"
         cells = [f"{model['parameters']:,}", size, str(model["elements"]), str(model["heads"]), model["path"]]
         table.add_row(model["name"], *cells)
     Console(markup=False, highlight=False).print(table)

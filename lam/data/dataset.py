@@ -61,7 +61,8 @@ class MultiTaskDataset(Dataset):
         self.weights = np.array([spec.weight for spec in manifest.datasets])
         self.shards = [Shard(spec.path) for spec in manifest.datasets]
         self.splits: list[Split] = [
-            assign_splits(shard.groups, spec.split) for shard, spec in zip(self.shards, manifest.datasets, strict=True)
+            assign_splits(shard.groups, spec.split, shard.compositions())
+            for shard, spec in zip(self.shards, manifest.datasets, strict=True)
         ]
         self.rows: list[np.ndarray] = [
             np.arange(len(shard)) if split == "all" else result.rows(split)

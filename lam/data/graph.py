@@ -19,9 +19,7 @@ from lam.errors import LamWarning
 OVERLAP = 0.1  # Angstrom: atoms closer than this cannot be meant
 
 #: Every key of a batch, inputs and labels, in the order of the registry.
-BATCH_KEYS = tuple(
-    key for key in keys.KEYS if key not in (keys.ENERGY, keys.ATOM_ENERGIES, keys.FORCES, keys.STRESS)
-)
+BATCH_KEYS = tuple(key for key in keys.KEYS if key not in (keys.ENERGY, keys.ATOM_ENERGIES, keys.FORCES, keys.STRESS))
 _STORED = tuple(key for key in BATCH_KEYS if key != keys.BATCH)
 
 

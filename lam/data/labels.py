@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lam.data.dialects import read_charge_and_spin
-from lam.data.structure import ISOLATED_ATOM, Structure
+from lam.data.structure import ISOLATED_ATOM, MAX_ATOMIC_NUMBER, Structure
 from lam.errors import LamError
 
 if TYPE_CHECKING:
@@ -117,4 +117,5 @@ def _group(atoms: Atoms) -> str:
     for value in (atoms.info.get("group"), config_type):
         if value is not None and str(value):
             return str(value)
-    return atoms.get_chemical_formula(mode="reduce") if len(atoms) < 1000 else atoms.get_chemical_formula()
+    known = len(atoms) and 0 <= atoms.numbers.min() and atoms.numbers.max() <= MAX_ATOMIC_NUMBER
+    return atoms.get_chemical_formula() if known else ""  # what is unknown is refused with a better message

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import vesin
+
+_KEPT_POINTER_TYPES = 256
 
 
 def neighbor_list(
@@ -28,7 +32,7 @@ def neighbor_list(
 def find_pairs(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the same pairs as vesin gives them: (E, 2) int64 centre and neighbour, (E, 3) int32 shift, (E,) distance."""
+    """Return the same pairs as vesin does: (E, 2) int64 centre, neighbour; (E, 3) int32 shift; (E,) distance."""
     pbc = np.asarray(pbc, dtype=bool)
     # One thread: several data workers run at the same time, and structures are small.
     finder = vesin.NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
@@ -38,7 +42,20 @@ def find_pairs(
         pbc,
         "PSd",
     )
+    _forget_pointer_types()
     return pairs.astype(np.int64), shift, distances
+
+
+def _forget_pointer_types() -> None:
+    """Free the types that ctypes made for arrays of one length each.
+
+    vesin turns its results into arrays through ctypes, which (before Python 3.14) keeps a new pair of types
+    for ever for every number of edges that occurs: some 10 kB each, hundreds of MB in a long training.
+    """
+    cache = getattr(ctypes, "_pointer_type_cache", None)
+    if isinstance(cache, dict) and len(cache) > _KEPT_POINTER_TYPES:
+        for kind in [kind for kind in cache if isinstance(kind, type) and issubclass(kind, ctypes.Array)]:
+            del cache[kind]
 
 
 def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:

@@ -160,7 +160,8 @@ def _next_frame(lines: TextIO, path: Path, where: str) -> str | None:
     except (*_DAMAGED, *zst_errors) as error:
         raise LamError(f"'{path}' is damaged or truncated at frame {where}: {_one_line(error)}.") from None
     if len(body) < count + 1:
-        raise LamError(f"'{path}' is truncated: {where} should have {count} atoms, and {max(len(body) - 1, 0)} are there.")
+        there = max(len(body) - 1, 0)
+        raise LamError(f"'{path}' is truncated: {where} should have {count} atoms, and {there} are there.")
     return f"{count}\n" + "".join(body)
 
 

@@ -9,6 +9,7 @@ when a training resumes, which takes about a second for 100 000 steps.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from functools import lru_cache
@@ -95,7 +96,7 @@ class BudgetBatchSampler(Sampler[list[int]]):
             sequence = np.concatenate([left, self._piece(piece)])
             piece += 1
             cuts = self._cuts(sequence)
-            for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+            for begin, end in itertools.pairwise(cuts):
                 if step >= self.total_steps:
                     return
                 if step >= start:

@@ -25,7 +25,7 @@ from lam.errors import LamError
 SCHEMA = "lam-structures"
 SCHEMA_VERSION = 1
 UNITS = "eV, Angstrom, eV/Angstrom, eV/Angstrom^3 (stress: tensile positive), elementary charges"
-CHUNK_ROWS = 2048
+CHUNK_ROWS = 1024
 FLUSH_ATOMS = 100_000
 
 # Bits of the per-structure mask.
@@ -79,7 +79,12 @@ class ShardWriter:
         for folder, fields in (("atoms", _PER_ATOM), ("structures", _PER_STRUCTURE)):
             for name, (shape, kind) in fields.items():
                 self._file.create_dataset(
-                    f"{folder}/{name}", (0, *shape), kind, maxshape=(None, *shape), chunks=(CHUNK_ROWS, *shape)
+                    f"{folder}/{name}",
+                    (0, *shape),
+                    kind,
+                    maxshape=(None, *shape),
+                    chunks=(CHUNK_ROWS, *shape),
+                    fletcher32=True,  # a checksum: flipped bits are an error, not a label
                 )
         return self
 
@@ -233,7 +238,7 @@ class Shard:
 
     @cached_property
     def masks(self) -> np.ndarray:
-        """Which labels each structure has, (S,) uint8: bits HAS_ENERGY, HAS_FORCES, HAS_STRESS, HAS_CHARGE, HAS_SPIN."""
+        """Which labels each structure has, (S,) uint8: bits HAS_ENERGY, HAS_FORCES, ... of this module."""
         return self._index("mask")
 
     @cached_property

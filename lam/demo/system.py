@@ -10,8 +10,13 @@ Labels come from short independent trajectories (walkers). Training and test fra
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +26,6 @@ from ase.build import molecule
 from ase.geometry import get_distances
 from ase.io import read, write
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.optimize import FIRE
 
 from lam.atomic_write import atomic_file
@@ -81,16 +85,24 @@ class LabelSettings:
     """Independent trajectories for the test."""
     frames: int = 10
     """Labelled frames per walker."""
-    warm_up: int = 150
+    warm_up: int = 120
     """Steps of 1 fs before the first frame."""
-    spacing: int = 30
+    spacing: int = 25
     """Steps of 1 fs between frames."""
     seed: int = 0
     """Of water positions, velocities and thermostat."""
 
 
-def label_system(folder: Path, settings: LabelSettings, *, progress: Progress | None = None) -> tuple[Path, Path]:
+def label_system(
+    folder: Path, settings: LabelSettings, *, workers: int = 1, progress: Progress | None = None
+) -> tuple[Path, Path]:
     """Label training and test frames, or find them in ``folder`` from an earlier run.
+
+    Args:
+        folder: where the labels go.
+        settings: how they are made.
+        workers: processes that share the work.
+        progress: called after each trajectory.
 
     Returns:
         The files of training labels (walkers take turns, so that the first n frames are as varied as
@@ -102,16 +114,13 @@ def label_system(folder: Path, settings: LabelSettings, *, progress: Progress | 
     labels, test, stamp = folder / LABELS_FILE, folder / TEST_FILE, folder / _SETTINGS_FILE
     if labels.is_file() and test.is_file() and _read_settings(stamp) == asdict(settings):
         return labels, test
-    calculator = xtb(settings.method)
-    total = (settings.train_walkers + settings.test_walkers) * settings.frames
+    xtb(settings.method)  # is it there? asked before any process is started
+    count = settings.train_walkers + settings.test_walkers
     walkers: list[list[Atoms]] = []
-    for walker in range(settings.train_walkers + settings.test_walkers):
-        frames: list[Atoms] = []
-        for frame in _walk(walker, settings, calculator):
-            frames.append(frame)
-            if progress is not None:
-                progress(len(walkers) * settings.frames + len(frames), total)
+    for frames in _all_walkers(count, settings, workers):
         walkers.append(frames)
+        if progress is not None:
+            progress(len(walkers) * settings.frames, count * settings.frames)
     folder.mkdir(parents=True, exist_ok=True)
     stamp.unlink(missing_ok=True)  # no stamp may vouch for labels of different settings
     _write(labels, _take_turns(walkers[: settings.train_walkers]))
@@ -163,23 +172,50 @@ def _placed_water(cluster: Atoms, anchor: np.ndarray, random: np.random.Generato
         distance += 0.2  # crowded: further out
 
 
-def _walk(walker: int, settings: LabelSettings, calculator: Calculator) -> Iterator[Atoms]:
-    """Yield labelled frames of one trajectory, started from its own arrangement of the waters."""
+def _all_walkers(count: int, settings: LabelSettings, workers: int) -> Iterator[list[Atoms]]:
+    if workers < 2:
+        yield from (walk(walker, settings) for walker in range(count))
+        return
+    context = get_context("spawn")  # fork after PyTorch has started its threads can hang
+    with _environment(OMP_NUM_THREADS="1"), ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield from pool.map(partial(walk, settings=settings), range(count))
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set environment variables for processes started meanwhile."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def walk(walker: int, settings: LabelSettings) -> list[Atoms]:
+    """Return the labelled frames of one trajectory, started from its own arrangement of the waters."""
     random = np.random.default_rng([settings.seed, walker])
     atoms = hydrated_dipeptide(settings.waters, random)
-    atoms.calc = calculator
+    atoms.calc = xtb(settings.method)
     FIRE(atoms, logfile=None).run(fmax=0.5, steps=60)  # away from clashes, not to the minimum
-    MaxwellBoltzmannDistribution(atoms, temperature_K=settings.temperature, rng=random)
+    widths = np.sqrt(atoms.get_masses() * units.kB * settings.temperature)
+    atoms.set_momenta(widths[:, None] * random.normal(size=(len(atoms), 3)))
     dynamics = Langevin(
-        atoms, units.fs, temperature_K=settings.temperature, friction=0.02 / units.fs, rng=random
+        atoms, units.fs, temperature_K=settings.temperature, friction=0.02 / units.fs, fixcm=False, rng=random
     )
     dynamics.run(settings.warm_up)
+    frames = []
     for _ in range(settings.frames):
         dynamics.run(settings.spacing)
         frame = Atoms(atoms.numbers, atoms.positions)
         frame.info.update(REF_energy=atoms.get_potential_energy(), group=f"walker-{walker}", charge=0, spin=1)
         frame.arrays["REF_forces"] = atoms.get_forces()
-        yield frame
+        frames.append(frame)
+    return frames
 
 
 def _take_turns(walkers: list[list[Atoms]]) -> list[Atoms]:

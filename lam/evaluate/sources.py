@@ -94,7 +94,7 @@ def open_data(path: str | Path, *, split: str | None = None) -> list[EvaluationS
 
 def _from_spec(spec: DatasetSpec, split: str) -> EvaluationSet:
     shard = Shard(spec.path)
-    names = assign_splits(shard.groups, spec.split)
+    names = assign_splits(shard.groups, spec.split, shard.compositions())
     rows = np.arange(len(shard)) if split == ALL else names.rows(split)
     training = names.rows("train")
     return EvaluationSet(

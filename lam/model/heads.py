@@ -33,8 +33,8 @@ class HeadInfo(Section):
     has_stress: bool = False
     """Has any training structure a stress label?"""
     charges: list[float] = []
-    """Total charges stated in the training data, e."""
+    """Total charges trained on, e; 0 where the data states none."""
     spin_multiplicities: list[float] = []
-    """Spin multiplicities stated in the training data."""
+    """Spin multiplicities trained on; 1 where the data states none."""
     metrics: dict[str, float | None] = {}
     """Errors on the held-out split, with units in the names."""

@@ -54,7 +54,8 @@ class Message(nn.Module):
         self.sender = nn.Linear(config.scalar_channels, config.sender_channels, bias=False)
         if not first:
             # The neighbour's tensors seen along the bond (architecture.md): <t_j^l, Y_l(u_ij)>.
-            self.along_bond = nn.Linear(len(TENSOR_DEGREES) * config.tensor_channels, config.sender_channels, bias=False)
+            n_sent = len(TENSOR_DEGREES) * config.tensor_channels
+            self.along_bond = nn.Linear(n_sent, config.sender_channels, bias=False)
             n_in += config.radial_functions * config.tensor_channels
         self.gate = nn.Embedding(config.max_atomic_number + 1, n_pairs)
         nn.init.normal_(self.gate.weight, std=0.3)

@@ -47,7 +47,7 @@ class Potential(nn.Module):
         self.readout = Readout(len(heads), config.scalar_channels, config.readout_channels)
         self.repulsion = Repulsion(config.cutoff) if config.zbl else None
         self.reference_energies = Table(self._reference_table())
-        self.energy_scale = Table(torch.tensor([head.energy_scale for head in heads]))
+        self.energy_scale = Table(torch.tensor([head.energy_scale for head in heads], dtype=torch.float64))
 
     # -- what the model is ---------------------------------------------------------------------
 

@@ -28,9 +28,11 @@ class Readout(nn.Module):
         self.film = FiLM(n_tasks, scalar_channels)
         self.hidden = nn.Linear(scalar_channels, readout_channels)
         self.hidden_film = FiLM(n_tasks, readout_channels)
-        width = readout_channels + scalar_channels
-        # The same start for every task: they differ by what they learn, not by chance.
-        self.weight = nn.Parameter((torch.randn(width) / math.sqrt(width)).repeat(n_tasks, 1))
+        # The same start for every task: they differ by what they learn, not by chance. Small, because
+        # the reference energies are fitted already and random offsets per element would have to be unlearned.
+        hidden = 0.3 * torch.randn(readout_channels) / math.sqrt(readout_channels)
+        start = torch.cat([hidden, torch.zeros(scalar_channels)])
+        self.weight = nn.Parameter(start.repeat(n_tasks, 1))
         self.bias = nn.Parameter(torch.zeros(n_tasks))
 
     def forward(self, scalars: Tensor, task: Tensor) -> Tensor:

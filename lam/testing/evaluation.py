@@ -66,7 +66,7 @@ def compare(got: Result, want: Result, *, rtol: float, what: str) -> None:
     or to 0.1 eV (a total energy may be mostly reference energy, which would hide any error), stress relative
     to its own largest component.
     """
-    scale = max(force_scale([want]), 1e-3)
+    scale = max(force_scale([want]), 1e-4)
     per_atom, wanted = got.energy / len(got.forces), want.energy / len(want.forces)
     # The last term is the rounding of the total itself, which references of 1e4 eV make large.
     _close(per_atom, wanted, rtol * max(scale, 0.1) + 4e-15 * abs(want.energy), what, "energy")

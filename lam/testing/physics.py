@@ -27,7 +27,7 @@ def check_alive(evaluate: Evaluate, atoms: Atoms) -> None:
     result = evaluate([atoms])[0]
     assert np.isfinite(result.energy) and np.isfinite(result.forces).all(), "energy or forces are not finite"
     if len(atoms) > 1:
-        assert force_scale([result]) > 1e-3, f"forces are next to zero ({force_scale([result]):.3g} eV/A)"
+        assert force_scale([result]) > 1e-4, f"forces are next to zero ({force_scale([result]):.3g} eV/A)"
     if atoms.pbc.all():
         assert result.stress is not None and np.abs(result.stress).max() > 1e-5, "stress is missing or zero"
 
@@ -76,7 +76,7 @@ def check_batching(evaluate: Evaluate, structures: Sequence[Atoms], *, rtol: flo
 def check_net_force(evaluate: Evaluate, atoms: Atoms, *, rtol: float) -> None:
     """Forces sum to zero; so do the torques where nothing is periodic."""
     forces = evaluate([atoms])[0].forces
-    scale = max(float(np.abs(forces).max()), 1e-3) * len(atoms)
+    scale = max(float(np.abs(forces).max()), 1e-4) * len(atoms)
     net = float(np.abs(forces.sum(0)).max())
     assert net <= rtol * scale, f"net force {net:.3g} eV/A, allowed {rtol * scale:.3g}"
     if not atoms.pbc.any():
@@ -111,7 +111,7 @@ def check_forces(evaluate: Evaluate, atoms: Atoms, *, rtol: float, step: float =
             moved[-1].positions += multiple * step * direction
         slope = sum(w * result.energy for (_, w), result in zip(_STENCIL, evaluate(moved), strict=True)) / step
         error = abs(slope + float((forces * direction).sum()))
-        bound = rtol * max(float(np.abs(forces).max()), 1e-3)
+        bound = rtol * max(float(np.abs(forces).max()), 1e-4)
         assert error <= bound, f"force along a direction is wrong by {error:.3g} eV/A, allowed {bound:.3g}"
 
 

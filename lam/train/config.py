@@ -34,8 +34,8 @@ class OptimizerSection(Section):
     """Decoupled weight decay of matrices (not of embeddings, biases, gains)."""
     beta2: float = Field(0.98, gt=0, lt=1)
     """Decay of AdamW's second moment."""
-    warmup: float = Field(0.01, ge=0, le=1)
-    """Fraction of the steps over which the rate rises from zero."""
+    warmup_steps: int = Field(200, ge=0)
+    """Steps over which the rate rises from zero."""
     decay: float = Field(0.4, ge=0, le=1)
     """Fraction of the steps, the last ones, over which the rate falls to zero (as 1 - sqrt)."""
     gradient_clip: float = Field(10.0, gt=0)
@@ -88,7 +88,7 @@ class PretrainConfig(Section):
     default_heads: list[str] = []
     """Heads to prefer, in this order, where a user of the model names none."""
     steps: int = Field(10000, ge=1)
-    """Number of optimiser steps."""
+    """Number of optimiser steps. An unfinished training can be resumed with another number."""
     seed: int = 0
     """Seed of the weights and of the order of the data."""
     precision: Literal["float32", "float64"] = "float32"

@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 
 from lam.data.dataset import MultiTaskDataset
 from lam.data.references import ReferenceFit, fit_reference_energies
-from lam.data.shards import HAS_CHARGE, HAS_ENERGY, HAS_FORCES, HAS_SPIN, HAS_STRESS
+from lam.data.shards import HAS_ENERGY, HAS_FORCES, HAS_STRESS
 from lam.data.structure import ISOLATED_ATOM
 from lam.errors import LamError
 from lam.model import HeadInfo
@@ -68,13 +68,15 @@ def head_statistics(dataset: MultiTaskDataset, index: int) -> HeadStatistics:
         elements={chemical_symbols[z]: int(fit.counts[z]) for z in present},
         reference_energies={chemical_symbols[z]: float(fit.energies[z]) for z in present},
         reference_rank=fit.rank,
-        energy_scale=max(force_rms, fit.residual_rms, SMALLEST_ENERGY_SCALE),
+        # Rounded, so that the scale is the same number in every precision.
+        energy_scale=float(np.float32(max(force_rms, fit.residual_rms, SMALLEST_ENERGY_SCALE))),
         n_structures=len(rows),
         periodic=bool(periodic.any()),
         molecular=bool((~periodic).any()),
         has_stress=bool(((masks & HAS_STRESS) > 0).any()),
-        charges=_distinct(shard.total_charges[rows][(masks & HAS_CHARGE) > 0]),
-        spin_multiplicities=_distinct(shard.spin_multiplicities[rows][(masks & HAS_SPIN) > 0]),
+        # Where nothing is stated the shard reads neutral singlet, which is what is trained on.
+        charges=_distinct(shard.total_charges[rows]),
+        spin_multiplicities=_distinct(shard.spin_multiplicities[rows]),
     )
     return HeadStatistics(info, fit, force_rms)
 

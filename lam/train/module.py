@@ -140,7 +140,7 @@ class TrainingModule(pl.LightningModule):
         settings = self.optimizer_settings
         optimizer = build_optimizer(self.named_parameters(), settings)
         schedule = LambdaLR(
-            optimizer, lambda step: warmup_stable_decay(step, self.steps, settings.warmup, settings.decay)
+            optimizer, lambda step: warmup_stable_decay(step, self.steps, settings.warmup_steps, settings.decay)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -110,7 +110,7 @@ def build_trainer(config: PretrainConfig) -> pl.Trainer:
     progress = sys.stderr.isatty()
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=10))
-    _silence_lightning()
+    silence_lightning()
     # Small graphs and gloo: Lightning's own choice of strategy is ddp when a launcher says so.
     world = _launched_processes()
     return pl.Trainer(
@@ -205,7 +205,7 @@ def _remember_config(config: PretrainConfig, output: Path) -> None:
     values: dict[str, Any] = config.to_dict()
     if file.exists() and (output / "state" / "last.ckpt").exists():
         before = yaml.safe_load(file.read_text(encoding="utf-8"))
-        ignored = {"log", "output", "accelerator"}
+        ignored = {"log", "output", "accelerator", "steps"}
         changed = [key for key in values if key not in ignored and before.get(key) != values[key]]
         if changed:
             raise LamError(
@@ -221,7 +221,7 @@ def _check_default_heads(model: Potential) -> None:
         model.head_index(name)
 
 
-def _silence_lightning() -> None:
+def silence_lightning() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for text in (".*does not have many workers.*", ".*GPU available.*", ".*`training_step` returned.*"):
         warnings.filterwarnings("ignore", text)

@@ -10,8 +10,11 @@ from torch.optim import AdamW
 
 from lam.train.config import OptimizerSection
 
+# Tables by element or task have rows that a batch does not touch: they must not shrink meanwhile.
+_NOT_DECAYED = ("gate.", "gain", "element", "readout")
 
-def warmup_stable_decay(step: int, steps: int, warmup: float, decay: float) -> float:
+
+def warmup_stable_decay(step: int, steps: int, warmup_steps: int, decay: float) -> float:
     """Return the factor of the learning rate: linear rise, plateau, fall as ``1 - sqrt``.
 
     The form of Haegele et al., arXiv:2405.18392: a plateau can be prolonged later, and the short decay
@@ -20,13 +23,12 @@ def warmup_stable_decay(step: int, steps: int, warmup: float, decay: float) -> f
     Args:
         step: steps done, from 0.
         steps: all steps.
-        warmup: fraction of the steps that rise.
+        warmup_steps: steps that rise.
         decay: fraction of the steps, at the end, that fall.
     """
-    rise = warmup * steps
     fall = decay * steps
-    if step < rise:
-        return (step + 1) / (rise + 1)
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
     if step >= steps - fall:
         return max(0.0, 1.0 - math.sqrt((step - (steps - fall)) / fall))
     return 1.0
@@ -43,7 +45,7 @@ def build_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], settings: Op
     for name, parameter in parameters:
         if not parameter.requires_grad:
             continue
-        is_matrix = parameter.ndim >= 2 and not any(part in name for part in ("gate.", "gain", "element", "film"))
+        is_matrix = parameter.ndim >= 2 and not any(part in name for part in _NOT_DECAYED)
         (decayed if is_matrix else free).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},

@@ -158,7 +158,7 @@ def test_ase_clients_work(calculator, tmp_path):
     atoms = water(calculator, charge=1, spin=2)
     atoms.rattle(0.05, seed=0)
     start = atoms.get_potential_energy()
-    BFGS(atoms, logfile=None, trajectory=str(tmp_path / "run.traj")).run(fmax=0.05, steps=30)
+    BFGS(atoms, logfile=None, trajectory=str(tmp_path / "run.traj")).run(fmax=1e-3, steps=20)
     assert atoms.get_potential_energy() < start
     last = read(tmp_path / "run.traj")
     assert last.get_potential_energy() == pytest.approx(atoms.get_potential_energy())

@@ -61,6 +61,12 @@ def test_round_trip_is_bitwise_and_complete(folder, model):
     assert set(metadata.versions) >= {"lam", "python", "torch", "e3nn"}
 
 
+def test_both_files_are_as_readable_as_any_new_file(folder, tmp_path):
+    (tmp_path / "other").touch()
+    modes = {file.stat().st_mode for file in (*folder.iterdir(), tmp_path / "other")}
+    assert len(modes) == 1
+
+
 @pytest.mark.parametrize("file", ["", "model.json", "model.safetensors"])
 def test_the_folder_and_either_file_are_accepted(folder, file):
     assert load_checkpoint(folder / file)[1].name == "tiny"

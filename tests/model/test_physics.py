@@ -5,7 +5,8 @@ import torch
 
 from lam.checkpoint import available, load
 from lam.model import PRESETS, HeadInfo, Potential
-from lam.testing import PotentialPhysicsTests
+from lam.testing import PotentialPhysicsTests, evaluator
+from lam.testing.physics import check_repulsion
 
 ELEMENTS = ("O", "H", "C", "Si", "Cu")
 HEADS = [
@@ -52,7 +53,15 @@ class TestBase(PotentialPhysicsTests):
 
 @pytest.mark.skipif("lam-nano" not in available(), reason="lam-nano does not ship yet")
 class TestShipped(PotentialPhysicsTests):
-    charge_matters = False  # no shared training set states charges
+    charge_matters = False  # it may have seen neutral structures only
 
     def make_potential(self):
         return load("lam-nano")
+
+    def test_dimers_repel(self):
+        model = self.make_potential()
+        for head in model.heads:
+            symbols = list(head.elements)
+            pairs = [(first, second) for i, first in enumerate(symbols) for second in symbols[i:]]
+            evaluate = evaluator(model, head=head.name, dtype="float32")
+            check_repulsion(evaluate, pairs, fractions=self.repulsion_fractions)
