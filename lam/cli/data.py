@@ -171,6 +171,6 @@ def _print_table(summaries: list[Summary]) -> None:
     structures, atoms = sum(each.structures for each in summaries), sum(each.atoms for each in summaries)
     console.print(
         f"{len(summaries)} data sets, {structures} structures, {atoms} atoms. E, F, S: structures with energy, "
-        "forces, stress. Block: too few groups, so the last frames are held out.",
+        "forces, stress. Block: groups cannot be split as wholes, so frames are held out.",
         highlight=False,
     )

@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
     from lam.evaluate import evaluate, write_plots, write_report
 
     console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 120  # the reader of a file or pipe has room for names in one line
     with _progress(console) as progress:
         evaluation = evaluate(
             args.model,
@@ -159,11 +161,17 @@ def _notes(report: dict[str, Any]) -> Iterator[str]:
         yield "The energy baseline was fitted to the evaluated structures themselves where there is no training split."
     for entry in entries:
         if entry["n_skipped"]:
-            elements = ", ".join(f"{symbol} ({count})" for symbol, count in entry["skipped_elements"].items())
             yield (
                 f"{entry['name']}: {entry['n_skipped']} structure(s) skipped, the head '{entry['head']}' does not "
-                f"cover {elements}."
+                f"cover {_counts(entry['skipped_elements'])}."
             )
+
+
+def _counts(elements: dict[str, int], *, at_most: int = 8) -> str:
+    """Write the elements that occur most, with their counts."""
+    ordered = sorted(elements.items(), key=lambda item: -item[1])
+    text = ", ".join(f"{symbol} ({count})" for symbol, count in ordered[:at_most])
+    return text if len(ordered) <= at_most else f"{text} and {len(ordered) - at_most} more elements"
 
 
 def _number(value: float | None, *, digits: int = 1) -> str:

@@ -141,11 +141,11 @@ class Auditor:
         if self.overlaps:
             yield Finding("warning", "overlap", f"atoms overlap in {len(self.overlaps)}: {_few(self.overlaps)}")
         yield from self._outliers()
-        split = assign_splits(self.groups)
+        split = assign_splits(self.groups, compositions=composition_matrix(self.numbers))
         if split.mode == "block":
             groups = len(set(self.groups))
             yield Finding(
-                "note", "groups", f"{groups} group(s) are too few or too large: the last frames would be held out"
+                "note", "groups", f"{groups} group(s) cannot be split as wholes: blocks of frames would be held out"
             )
 
     def _coverage(self) -> Iterator[Finding]:

@@ -32,13 +32,14 @@ FORCE_FACTORS = {
     25.7110: "the forces are in Rydberg/Bohr",
     13.6057: "the forces are in Rydberg/Angstrom",
     1 / 13.6057: "the energies are in Rydberg but the forces in eV/Angstrom",
-    1.8897: "the forces are in eV/Bohr or the positions in Bohr",
-    1 / 1.8897: "the energies are in Hartree and the forces in Hartree/Bohr",
+    1.8897: "the forces are in eV/Bohr, or the energies in Hartree and the forces in Hartree/Bohr",
+    1 / 1.8897: "the positions are in Bohr",
     23.0605: "the energies are in kcal/mol but the forces in eV/Angstrom",
     1 / 23.0605: "the forces are in kcal/mol/Angstrom",
     96.4853: "the energies are in kJ/mol but the forces in eV/Angstrom",
     1 / 96.4853: "the forces are in kJ/mol/Angstrom",
-    0.1: "the positions are in nm or the forces in eV/nm",
+    10.0: "the positions are in nm",
+    0.1: "the forces are in eV/nm",
 }
 #: Slope of what forces leave of dE against V sigma : strain.
 STRESS_FACTORS = {
@@ -76,10 +77,8 @@ class PairCheck:
         slope, correlation, pairs = self.slope()
         if pairs < MIN_PAIRS or abs(correlation) < MIN_CORRELATION or 0.6 < slope < 1.6:
             return None
-        for factor, mistake in factors.items():
-            if abs(slope / factor - 1) < tolerance:
-                return mistake
-        return "the units do not fit together"
+        nearest = min(factors, key=lambda factor: abs(slope / factor - 1))
+        return factors[nearest] if abs(slope / nearest - 1) < tolerance else "the units do not fit together"
 
 
 class Consistency:

@@ -107,7 +107,7 @@ def describe(data: DataInput) -> Summary:
         about |= data.spec.model_dump(include={"level_of_theory", "licence", "source", "weight"})
     labelled = (masks & HAS_ENERGY) > 0
     per_atom = energies[labelled] / n_atoms[labelled]
-    split = assign_splits(groups, data.spec.split if data.spec else None)
+    split = assign_splits(groups, data.spec.split if data.spec else None, compositions)
     counts = (compositions > 0).sum(axis=0)
     return Summary(
         name=data.name,

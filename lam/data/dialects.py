@@ -49,7 +49,8 @@ def read_charge_and_spin(info: Mapping[str, Any], *, where: str = "the structure
 def _read(info: Mapping[str, Any], keys: tuple[str, ...], where: str) -> float | None:
     found: dict[str, float] = {}
     for key in keys:
-        if key in info and info[key] is not None:
+        # True is what ASE makes of a bare word in the comment line of an XYZ file.
+        if info.get(key) is not None and not isinstance(info[key], bool | np.bool_):
             value = _number(info[key], key, where)
             if not (value == 0 and key in ZERO_MEANS_NOT_STATED):
                 found[key] = value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +11,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from lam import keys
-from lam.data.neighbors import find_pairs, wrap
+from lam.data.neighbors import find_pairs, warn_if_overlapping, wrap
 from lam.data.structure import Structure
-from lam.errors import LamWarning
-
-OVERLAP = 0.1  # Angstrom: atoms closer than this cannot be meant
 
 #: Every key of a batch, inputs and labels, in the order of the registry.
 BATCH_KEYS = tuple(key for key in keys.KEYS if key not in (keys.ENERGY, keys.ATOM_ENERGIES, keys.FORCES, keys.STRESS))
@@ -57,7 +53,7 @@ def build_graph(
     """
     positions = wrap(structure.positions, structure.cell, structure.pbc)
     pairs, shift, distances = find_pairs(positions, structure.cell, structure.pbc, cutoff)
-    _warn_if_overlapping(structure, distances)
+    warn_if_overlapping(distances, structure.where)
     forces, stress = structure.forces, structure.stress
     count = len(structure)
 
@@ -108,14 +104,3 @@ def collate(graphs: Sequence[AtomicGraph]) -> dict[str, Tensor]:
     first_atom = torch.cumsum(n_atoms, 0) - n_atoms
     batch[keys.EDGE_INDEX] += torch.repeat_interleave(first_atom, n_edges)
     return {key: batch[key] for key in BATCH_KEYS}
-
-
-def _warn_if_overlapping(structure: Structure, distances: np.ndarray) -> None:
-    shortest = distances.min(initial=np.inf)
-    if shortest < OVERLAP:
-        warnings.warn(
-            f"{structure.where}: two atoms are only {shortest:.3g} Angstrom apart; "
-            "its energy and forces mean nothing. Check the positions.",
-            LamWarning,
-            stacklevel=3,
-        )

@@ -64,8 +64,10 @@ def _collect(atoms: Atoms) -> dict[str, Any]:
     results = getattr(atoms.calc, "results", None) if atoms.calc is not None else None
     for values in (results or {}, atoms.info, atoms.arrays):
         for key in (*ENERGY_KEYS, *FORCE_KEYS, *STRESS_KEYS, *VIRIAL_KEYS):
-            if values.get(key) is not None:
-                found[key] = values[key]
+            value = values.get(key)
+            # True is what ASE makes of a bare word in the comment line of an XYZ file.
+            if value is not None and not isinstance(value, bool | np.bool_):
+                found[key] = value
     return found
 
 
@@ -117,5 +119,5 @@ def _group(atoms: Atoms) -> str:
     for value in (atoms.info.get("group"), config_type):
         if value is not None and str(value):
             return str(value)
-    known = len(atoms) and 0 <= atoms.numbers.min() and atoms.numbers.max() <= MAX_ATOMIC_NUMBER
+    known = len(atoms) and atoms.numbers.min() >= 0 and atoms.numbers.max() <= MAX_ATOMIC_NUMBER
     return atoms.get_chemical_formula() if known else ""  # what is unknown is refused with a better message

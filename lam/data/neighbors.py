@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import warnings
 
 import numpy as np
 import vesin
 
+from lam.errors import LamWarning
+
+OVERLAP = 0.1  # Angstrom: atoms closer than this cannot be meant
 _KEPT_POINTER_TYPES = 256
 
 
@@ -56,6 +60,23 @@ def _forget_pointer_types() -> None:
     if isinstance(cache, dict) and len(cache) > _KEPT_POINTER_TYPES:
         for kind in [kind for kind in cache if isinstance(kind, type) and issubclass(kind, ctypes.Array)]:
             del cache[kind]
+
+
+def warn_if_overlapping(distances: np.ndarray, where: str) -> None:
+    """Give a :class:`~lam.errors.LamWarning` that names the structure if two of its atoms overlap.
+
+    Args:
+        distances: (E,) distances of its pairs, Angstrom.
+        where: name of the structure.
+    """
+    shortest = distances.min(initial=np.inf)
+    if shortest < OVERLAP:
+        warnings.warn(
+            f"{where}: two atoms are only {shortest:.3g} Angstrom apart; "
+            "its energy and forces mean nothing. Check the positions.",
+            LamWarning,
+            stacklevel=3,
+        )
 
 
 def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:

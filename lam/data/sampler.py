@@ -164,17 +164,19 @@ class BudgetBatchSampler(Sampler[list[int]]):
     def _limit_repeats(self, wished: np.ndarray, max_repeats: float) -> np.ndarray:
         """Lower the share of data sets that would repeat too often; the others take over what is freed."""
         probabilities = wished / wished.sum()
-        for _ in range(len(wished)):
+        limited = np.zeros(len(wished), dtype=bool)
+        for _ in range(100):  # the number of draws depends on the shares: repeat until they agree
             most = max_repeats * self.sizes / self._expected_draws(probabilities)
-            limited = probabilities >= most * (1 - 1e-12)
+            limited |= probabilities > most
             free = wished * ~limited
             if not free.sum() or most[limited].sum() >= 1:
-                return np.where(self.sizes > 0, self.sizes, 0) / self.sizes.sum()  # all are at the limit
+                return self.sizes / self.sizes.sum()  # the limit cannot be kept: everything equally often
             updated = np.where(limited, most, free / free.sum() * (1 - most[limited].sum()))
-            if np.allclose(updated, probabilities, rtol=1e-3, atol=0):
-                break
+            settled = np.allclose(updated, probabilities, rtol=1e-4, atol=0)
             probabilities = updated
-        return probabilities / probabilities.sum()
+            if settled:
+                break
+        return probabilities
 
 
 class SequentialBudgetSampler(Sampler[list[int]]):

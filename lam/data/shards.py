@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from lam.atomic_write import atomic_file
-from lam.data.neighbors import find_pairs
+from lam.data.neighbors import find_pairs, warn_if_overlapping
 from lam.data.structure import MAX_ATOMIC_NUMBER, Structure
 from lam.errors import LamError
 
@@ -104,6 +104,7 @@ class ShardWriter:
         count = len(structure)
         file_name, frame = _split_source(structure.source)
         _, _, distances = find_pairs(structure.positions, structure.cell, structure.pbc, PAIR_RADII[-1])
+        warn_if_overlapping(distances, structure.where)
         labels = (structure.energy, structure.forces, structure.stress)
         state = (structure.total_charge, structure.spin_multiplicity)
         mask = sum(1 << bit for bit, value in enumerate((*labels, *state)) if value is not None)

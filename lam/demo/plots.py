@@ -31,8 +31,6 @@ def plot_before_after(curve: Curve, path: Path) -> Path:
             forces = evaluation.errors["test"].force_sample
             draw_parity(axes[1], forces.reference, forces.predicted, unit="eV/Å", color=color)
             axes[1].set_title(f"Forces, {name}\nMAE {errors.force:.0f} meV/Å")
-        _same_limits(panels[:, 0])
-        _same_limits(panels[:, 1])
     return path
 
 
@@ -47,13 +45,6 @@ def _energies(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
     sizes = composition.sum(axis=1)
     middle = (reference / sizes).mean()
     return 1000 * (reference / sizes - middle), 1000 * (predicted / sizes - middle)
-
-
-def _same_limits(panels: np.ndarray) -> None:
-    low = min(axes.get_xlim()[0] for axes in panels)
-    high = max(axes.get_xlim()[1] for axes in panels)
-    for axes in panels:
-        axes.set(xlim=(low, high), ylim=(low, high))
 
 
 def plot_curve(curve: Curve, path: Path) -> Path:

@@ -46,13 +46,15 @@ def run_demo(out: str | Path, settings: DemoSettings, console: Console) -> dict[
     Raises:
         LamError: if the model is not there or tblite is not installed.
     """
+    if not console.is_terminal:
+        console.width = 100  # of a log file; there is no terminal to ask
     start, out = time.perf_counter(), Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    console.rule("1. Zero-shot: what the shipped model says of a molecule, a crystal, a surface, a liquid")
+    console.rule(f"1. Zero-shot predictions of {settings.model}")
     zero_shot = _zero_shot(settings.model, out, console)
-    console.rule("2. Labels: alanine dipeptide with four waters, by GFN2-xTB")
+    console.rule(f"2. Labels: alanine dipeptide with water, by {settings.labels.method}")
     labels, test = _labels(settings.labels, out, console)
-    console.rule("3. Few labels: fine-tuned from the shipped model, and from scratch")
+    console.rule(f"3. Few labels: {settings.steps} steps from {settings.model}, and from scratch")
     curve = _learning_curve(settings, labels, test, out, console)
     plots = _plots(curve, out)
     results = {
@@ -187,7 +189,7 @@ def _print_curve(curve: Curve, console: Console) -> None:
         )  # fmt: skip
     console.print("Mean absolute errors on the test frames")
     console.print(table)
-    console.print("0 labels: the shipped model after refitting its energy offset; * predicting zero forces.")
+    console.print("0 labels: the shipped model; * predicting zero forces. Energies after fitting one offset.")
 
 
 # -- progress ----------------------------------------------------------------------------------

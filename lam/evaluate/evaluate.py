@@ -67,7 +67,8 @@ def evaluate(
         progress: called now and then.
 
     Raises:
-        LamError: unknown model, head or split; unreadable or empty data; data without any label.
+        LamError: unknown model, head or split; unreadable or empty data; data without any label; no
+            structure at all that the heads cover.
     """
     predictor = Predictor(model, device=device)
     if head is not None:
@@ -88,6 +89,8 @@ def evaluate(
         result.errors[name] = errors
         if baseline is not None:
             result.baselines[name] = baseline
+    if not any(entry["n_structures"] for entry in entries):
+        raise _nothing_covered(entries)
     result.report = {
         "format": FORMAT_NAME,
         "format_version": FORMAT_VERSION,
@@ -103,8 +106,11 @@ def evaluate(
 def pick_head(model: Potential, data: EvaluationSet, requested: str | None) -> tuple[str, bool]:
     """Return the name of the head to use for ``data``, and whether it was trained on that data set.
 
+    Without a head of its own the data set gets the default one; if that covers not all of its elements,
+    the one that covers most of its structures.
+
     Raises:
-        LamError: if ``requested`` is unknown, or no head covers any structure.
+        LamError: if ``requested`` is unknown.
     """
     if requested is not None:
         model.head_index(requested)
@@ -119,10 +125,7 @@ def pick_head(model: Potential, data: EvaluationSet, requested: str | None) -> t
     except LamError:
         order = dict.fromkeys([*model.default_heads, *model.head_names])
         covered = {name: sum(c <= model.elements(name) for c, _ in compositions) for name in order}
-        best = max(covered, key=covered.__getitem__)
-        if not covered[best]:
-            raise
-        return best, False
+        return max(covered, key=covered.__getitem__), False
 
 
 def collect(
@@ -215,6 +218,15 @@ def _entry(
         "informative": is_informative(forces),
         "elements": elements.to_dict(),
     }
+
+
+def _nothing_covered(entries: Sequence[dict[str, Any]]) -> LamError:
+    heads = ", ".join(dict.fromkeys(f"'{entry['head']}'" for entry in entries))
+    elements = ", ".join(dict.fromkeys(symbol for entry in entries for symbol in entry["skipped_elements"]))
+    return LamError(
+        f"There is nothing to evaluate: every structure has elements that the head {heads} does not cover "
+        f"({elements}). Name another head, or fine-tune the model on data with these elements."
+    )
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -39,7 +39,7 @@ class Backbone(nn.Module):
         self.config = config
         self.element = nn.Embedding(config.max_atomic_number + 1, config.scalar_channels)
         self.charge_spin = ChargeSpinEmbedding(config.scalar_channels, config.max_atomic_number)
-        self.radial = RadialBasis(config.cutoff, config.radial_functions)
+        self.radial = RadialBasis(config.cutoff, config.radial_functions, config.mean_neighbors)
         last = config.n_layers - 1
         self.layers = nn.ModuleList(Layer(config, first=i == 0, last=i == last) for i in range(config.n_layers))
         self.register_buffer("radii", pair_radii(config.max_atomic_number))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -60,9 +59,9 @@ class Message(nn.Module):
         self.gate = nn.Embedding(config.max_atomic_number + 1, n_pairs)
         nn.init.normal_(self.gate.weight, std=0.3)
         self.mix = ChannelMix(degree_of_component(config.l_max), n_in, config.channels)
-        scale = torch.full((self.n_components,), 1.0 / math.sqrt(config.mean_neighbors))
-        scale[0] = 2.0 / config.mean_neighbors  # l = 0 adds up coherently
-        self.register_buffer("scale", scale[:, None, None])
+        scale = torch.full((self.n_components,), 2.0)  # the senders start somewhat below one
+        scale[0] = 0.5  # l = 0 adds up coherently
+        self.register_buffer("scale", scale[:, None, None], persistent=False)
 
     def forward(
         self, scalars: Tensor, tensors: Tensor | None, numbers: Tensor, edges: EdgeBlocks, geometry: EdgeGeometry

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 def envelope(x: Tensor) -> Tensor:
     """Polynomial that falls from 1 at ``x = 0`` to 0 at ``x = 1`` with three vanishing derivatives there.
 
-    ``(1 - x)^4 (1 + 4x + 10x^2 + 20x^3 + 35x^4) = 1 - 56x^5 + 140x^6 - 120x^7 + 35x^8``: the form of
-    Gasteiger et al., arXiv:2003.03123, eq. 8, one order smoother, so that forces have continuous
-    curvature. Factorised, because the expanded form loses five digits near x = 1, where most
-    neighbours are.
+    ``(1 - x)^4 sum_{k<8} C(k+3, 3) x^k = 1 - O(x^8)``: the form of Gasteiger et al., arXiv:2003.03123,
+    eq. 8, with p = 8 and one order smoother, so that forces have continuous curvature. Factorised,
+    because the expanded form loses five digits near x = 1, where most neighbours are.
 
     Args:
         x: distance divided by the cutoff, any shape.
@@ -22,7 +21,11 @@ def envelope(x: Tensor) -> Tensor:
     x = x.clamp(max=1.0)
     rest = 1.0 - x
     rest = rest * rest
-    return rest * rest * (1.0 + x * (4.0 + x * (10.0 + x * (20.0 + x * 35.0))))
+    rest = rest * rest
+    total = x.new_full((), 120.0)
+    for coefficient in (84.0, 56.0, 35.0, 20.0, 10.0, 4.0, 1.0):
+        total = total * x + coefficient
+    return rest * total
 
 
 def soft_inner_limit(distance: Tensor, scale: Tensor, start: float = 0.35, end: float = 0.6) -> Tensor:
@@ -46,20 +49,30 @@ def soft_inner_limit(distance: Tensor, scale: Tensor, start: float = 0.35, end: 
 
 
 class RadialBasis(nn.Module):
-    """Bessel functions ``sqrt(2/r_c) sin(n pi r / r_c) / r`` times the envelope (arXiv:2003.03123, eq. 7).
+    """Bessel functions ``sin(n pi r / r_c) / r`` (arXiv:2003.03123, eq. 7) times the envelope, normalised.
+
+    Each function is scaled so that its squares add up to one over the neighbours in a uniform medium of the
+    mean density. Products of densities then start of order one, whatever the cutoff; unscaled, the fourth
+    powers of small numbers would never be learned from.
 
     Args:
         cutoff: Angstrom.
         size: number of functions.
+        mean_neighbors: number of neighbours within the cutoff at the mean density.
     """
 
-    def __init__(self, cutoff: float, size: int) -> None:
+    def __init__(self, cutoff: float, size: int, mean_neighbors: float) -> None:
         super().__init__()
         self.cutoff = cutoff
-        self.register_buffer("frequencies", torch.arange(1, size + 1, dtype=torch.float64).float() * math.pi / cutoff)
+        order = torch.arange(1, size + 1, dtype=torch.float64)
+        grid = torch.linspace(0.0, 1.0, 2001, dtype=torch.float64)[1:, None]  # in units of the cutoff
+        # Neighbours are distributed as 3 x^2 dx; the functions are window * sin(n pi x) / x.
+        squares = 3.0 * (envelope(grid) * torch.sin(order * math.pi * grid)) ** 2
+        scale = 1.0 / torch.sqrt(mean_neighbors * squares.mean(0))
+        self.register_buffer("frequencies", (order * math.pi / cutoff).float())
+        self.register_buffer("scale", (scale * cutoff).float())
 
     def forward(self, distance: Tensor) -> Tensor:
         """Return the basis functions, shape (E, size), of distances in Angstrom, shape (E,)."""
-        # Scaled to order one in the middle of the range instead of to unit norm.
-        window = envelope(distance / self.cutoff) * (self.cutoff / 2.0) / distance
-        return torch.sin(distance[:, None] * self.frequencies) * window[:, None]
+        window = envelope(distance / self.cutoff) / distance
+        return torch.sin(distance[:, None] * self.frequencies) * self.scale * window[:, None]

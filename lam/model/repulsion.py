@@ -11,6 +11,8 @@ from lam.model.radial import envelope
 
 COULOMB = 14.399645478425668
 """e^2 / (4 pi epsilon_0), eV Angstrom (CODATA 2018)."""
+REACH = 0.7
+"""Where the repulsion ends, in units of the sum of the covalent radii."""
 _BOHR = 0.529177210903
 _COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
 _EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
@@ -26,7 +28,11 @@ def pair_radii(max_atomic_number: int) -> Tensor:
 
 
 class Repulsion(nn.Module):
-    """ZBL energy of every pair, faded out at the sum of the covalent radii (or at the cutoff)."""
+    """ZBL energy of every pair, faded out at ``REACH`` times the sum of the covalent radii.
+
+    So it ends inside the shortest bonds (V=O is at 0.73 of the sum, CO at 0.82): a repulsion that acts on
+    bonds has to be cancelled by the network, to the last meV.
+    """
 
     def __init__(self, cutoff: float) -> None:
         super().__init__()
@@ -41,7 +47,7 @@ class Repulsion(nn.Module):
             reach: sum of the covalent radii of each pair, Angstrom, (S,).
             edges: the edges.
         """
-        reach = reach.clamp(max=self.cutoff)
+        reach = (REACH * reach).clamp(max=self.cutoff)
         # Most pairs are out of reach: compute the exponentials of the others only.
         near = torch.nonzero(distances < reach).squeeze(1)
         distances, reach = distances[near], reach[near]

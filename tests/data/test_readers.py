@@ -146,3 +146,9 @@ def test_names_without_endings():
     assert stem("x/a.extxyz.xz") == "a"
     assert stem("a-b.traj") == "a-b"
     assert stem("POSCAR") == "POSCAR"
+
+
+def test_words_in_a_plain_xyz_comment_are_no_labels(tmp_path):
+    (tmp_path / "a.xyz").write_text("1\nsome charge and energy of a forces spin calculation\nH 0 0 0\n")
+    (structure,) = read_structures(tmp_path / "a.xyz")
+    assert structure.energy is structure.total_charge is structure.spin_multiplicity is structure.forces is None

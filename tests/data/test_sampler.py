@@ -1,7 +1,7 @@
 """The training data set and its batches: right items, exact resume, the same batches on 1 and 2 ranks."""
 
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def test_ranks_share_the_batches_of_one_process(data, ranks):
     for step, batch in enumerate(one):
         parts = [shares[rank][step] for rank in range(ranks)]
         assert all(parts)
-        assert sorted(sum(parts, [])) == sorted(batch)
+        assert sorted(chain.from_iterable(parts)) == sorted(batch)
 
 
 def test_budgets_are_kept_except_for_giants(data):
@@ -146,19 +146,19 @@ def test_shares_are_balanced():
     costs = rng.integers(1, 1000, size=40)
     parts = share(np.arange(40), costs, 4)
     loads = [costs[part].sum() for part in parts]
-    assert sorted(sum(parts, [])) == list(range(40))
+    assert sorted(chain.from_iterable(parts)) == list(range(40))
     assert max(loads) - min(loads) < 100
     assert all(share(np.arange(3), np.zeros(3), 3))
 
 
 def test_sequential_batches_hold_everything_once(data):
     batches = list(SequentialBudgetSampler(data, 30, 600))
-    flat = sum(batches, [])
+    flat = list(chain.from_iterable(batches))
     assert sorted(flat) == list(range(len(data)))
     assert all(data.n_atoms[batch].sum() <= 30 or len(batch) == 1 for batch in batches)
     ranks = [list(SequentialBudgetSampler(data, 30, 600, rank=rank, world_size=2)) for rank in range(2)]
-    assert sorted(sum(ranks[0] + ranks[1], [])) == list(range(len(data)))
-    few = sum(SequentialBudgetSampler(data, 30, 600, max_per_dataset=4), [])
+    assert sorted(chain.from_iterable(ranks[0] + ranks[1])) == list(range(len(data)))
+    few = list(chain.from_iterable(SequentialBudgetSampler(data, 30, 600, max_per_dataset=4)))
     assert Counter(data.locate(item)[0] for item in few) == {0: 4, 1: 4}
 
 
@@ -188,6 +188,7 @@ def test_a_damaged_structure_is_named_through_a_worker(data, manifest):
     import h5py
 
     _, row = data.locate(0)
+    data.shards[0].close()
     with h5py.File(manifest.datasets[0].path, "a") as file:
         file["structures/energy"][row] = np.nan
     loader = DataLoader(data, batch_size=1, collate_fn=collate, num_workers=1, multiprocessing_context="spawn")

