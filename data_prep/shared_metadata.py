@@ -21,8 +21,11 @@ HEADER = """\
 """
 # The README says of these that they are anions; the files do not state a charge.
 CHARGES = {"sn2-reactions-mp2": -1.0}
-# Drawn more often: the broadest sets of their kind, which the default heads learn from.
+# Drawn more often: two atoms each, so cheap, and all that is known of many pairs at short range; and the
+# broadest sets of their kind, which the default heads learn from.
 WEIGHTS = {
+    "diatomics-pbe": 4.0,
+    "diatomics-r2scan": 4.0,
     "mattersim-mptrj-random-1k": 2.0,
     "mattersim-mpf-TP": 2.0,
     "mattersim-random-TP": 2.0,

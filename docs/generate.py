@@ -1,11 +1,12 @@
 """Write the generated parts of the documentation; run after a change of a setting, key or preset.
 
-    python docs/generate.py            write docs/configuration.md and the marked parts of other pages
-    python docs/generate.py --check    change nothing; exit status 1 if something is out of date
+python docs/generate.py            write docs/configuration.md and the marked parts of other pages
+python docs/generate.py --check    change nothing; exit status 1 if something is out of date
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from lam.config.document import document
 from lam.data.convert import MetadataTable
 from lam.data.manifest import Manifest
 from lam.model import PRESETS, HeadInfo, ModelConfig, Potential
+from lam.model.radial import soft_inner_limit
+from lam.model.repulsion import COULOMB, REACH
 from lam.train.config import PretrainConfig
 from lam.train.config_finetune import FinetuneConfig
 
@@ -43,14 +46,15 @@ SECTIONS: tuple[tuple[str, type[Section], str, str], ...] = (
         "Pretraining",
         PretrainConfig,
         "Read by `lam train CONFIG [key=value ...]` and `train.py`. Class `lam.train.config.PretrainConfig`.",
-        "`name` must be usable as the name of a folder. `model` is a mapping of keys of the [model](#model) section, laid "
-        "over the preset. An unfinished training is resumed only with the same settings; `log`, `output`, `accelerator` "
-        "and `steps` may differ.",
+        "`name` must be usable as the name of a folder. `model` is a mapping of keys of the [model](#model) section, "
+        "laid over the preset. An unfinished training is resumed only with the same settings; `log`, `output`, "
+        "`accelerator` and `steps` may differ.",
     ),
     (
         "Fine-tuning",
         FinetuneConfig,
-        "Given as `key=value` to `lam finetune` and `finetune.py`, or as a file or keywords to `lam.finetune`. Class "
+        "Given to `lam finetune` and `finetune.py` as `key=value` or a file (`--config`), to `lam.finetune` as "
+        "keywords. Class "
         "`lam.train.config_finetune.FinetuneConfig`.",
         "",
     ),
@@ -127,6 +131,18 @@ def parameter_counts() -> str:
     return "\n".join(lines) + "\n"
 
 
+def constants() -> str:
+    """Return the table of the constants that docs/architecture.md names."""
+    limit = inspect.signature(soft_inner_limit).parameters
+    values = {
+        "START": f"{limit['start'].default:g}",
+        "END": f"{limit['end'].default:g}",
+        "REACH": f"{REACH:g}",
+        "COULOMB": f"{COULOMB:.6f} eV Å",
+    }
+    return "\n".join(["| name | value |", "|---|---|", *(f"| `{k}` | {v} |" for k, v in values.items())]) + "\n"
+
+
 def fill(text: str, mark: str, content: str) -> str:
     """Replace what stands between the lines ``<!-- mark:begin ... -->`` and ``<!-- mark:end -->``."""
     before, begin, rest = text.partition(f"<!-- {mark}:begin")
@@ -142,7 +158,9 @@ def pages() -> dict[Path, str]:
     architecture, conventions = DOCS / "architecture.md", DOCS / "conventions.md"
     return {
         DOCS / "configuration.md": configuration(),
-        architecture: fill(architecture.read_text(encoding="utf-8"), "parameters", parameter_counts()),
+        architecture: fill(
+            fill(architecture.read_text(encoding="utf-8"), "parameters", parameter_counts()), "constants", constants()
+        ),
         conventions: fill(conventions.read_text(encoding="utf-8"), "keys", tensor_keys()),
     }
 

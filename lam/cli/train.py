@@ -7,8 +7,8 @@ import argparse
 _EPILOG = """\
 examples:
   lam train configs/pretrain/nano.yaml
-  lam train configs/pretrain/nano.yaml train.steps=2000 seed=1
-  torchrun --nproc-per-node=2 train.py configs/pretrain/nano.yaml
+  lam train configs/pretrain/nano.yaml steps=2000 batch.max_atoms=512
+  torchrun --standalone --nproc-per-node=2 train.py configs/pretrain/nano.yaml
 """
 
 
@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", metavar="CONFIG", help="YAML file")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over those of the file")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
     parser.set_defaults(run=run)
 
 

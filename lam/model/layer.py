@@ -59,7 +59,8 @@ class Message(nn.Module):
         self.gate = nn.Embedding(config.max_atomic_number + 1, n_pairs)
         nn.init.normal_(self.gate.weight, std=0.3)
         self.mix = ChannelMix(degree_of_component(config.l_max), n_in, config.channels)
-        scale = torch.full((self.n_components,), 2.0)  # the senders start somewhat below one
+        # Senders start somewhat below one in the first layer, and at about one in the others.
+        scale = torch.full((self.n_components,), 2.0 if first else 1.0)
         scale[0] = 0.5  # l = 0 adds up coherently
         self.register_buffer("scale", scale[:, None, None], persistent=False)
 

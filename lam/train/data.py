@@ -56,6 +56,7 @@ class DataModule(pl.LightningDataModule):
         self.train, self.val = train, val
         self.batch, self.steps, self.seed = batch, steps, seed
         self.validation_structures = validation_structures
+        self.validation_is_padding = False
 
     def sampler(self, *, start_step: int, rank: int, world_size: int) -> BudgetBatchSampler:
         """Return the batches of one process from a step on."""
@@ -76,27 +77,32 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Return the batches from the trainer's step on."""
         trainer = self.trainer
-        sampler = self.sampler(
-            start_step=trainer.global_step, rank=trainer.global_rank, world_size=trainer.world_size
-        )
-        return self._loader(self.train, ResumingSampler(sampler))
+        sampler = self.sampler(start_step=trainer.global_step, rank=trainer.global_rank, world_size=trainer.world_size)
+        return self._loader(self.train, ResumingSampler(sampler), workers=self.batch.workers)
 
     def val_dataloader(self) -> DataLoader | list:
-        """Return this process's validation batches."""
+        """Return this process's validation batches; read in line, so that no second worker starts each time."""
         if self.val is None or not len(self.val):
             return []
-        sampler = SequentialBudgetSampler(
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        sampler = self._validation_sampler(rank, world_size)
+        self.validation_is_padding = not len(sampler)
+        if self.validation_is_padding:
+            # Every process must take part in the validation, or the sum over processes would wait for ever.
+            sampler = SequentialBudgetSampler(self.val, 1, 1, max_per_dataset=1, world_size=len(self.val))
+        return self._loader(self.val, sampler, workers=0)
+
+    def _validation_sampler(self, rank: int, world_size: int) -> SequentialBudgetSampler:
+        return SequentialBudgetSampler(
             self.val,
             self.batch.max_atoms,
             self.batch.max_edges,
             max_per_dataset=self.validation_structures,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
+            rank=rank,
+            world_size=world_size,
         )
-        return self._loader(self.val, sampler)
 
-    def _loader(self, dataset: MultiTaskDataset, sampler: Sampler) -> DataLoader:
-        workers = self.batch.workers
+    def _loader(self, dataset: MultiTaskDataset, sampler: Sampler, *, workers: int) -> DataLoader:
         return DataLoader(
             dataset,
             batch_sampler=sampler,

@@ -7,71 +7,46 @@ backbone that were asked for, and old heads stay in the result.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from ase.data import chemical_symbols
-from lightning.pytorch.callbacks import EMAWeightAveraging, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import TQDMProgressBar
 
 from lam.checkpoint import CheckpointMetadata, load_checkpoint, resolve, save_checkpoint
-from lam.config.load import load_config, parse_overrides
-from lam.data.dataset import MultiTaskDataset
-from lam.data.manifest import DatasetSpec, Manifest, load_manifest
-from lam.data.readers import read_structures, stem
-from lam.data.references import ReferenceFit, fit_reference_energies, reference_report
-from lam.data.shards import ShardWriter
-from lam.data.splits import SplitSpec
+from lam.config.load import merge, parse_overrides, read_yaml
+from lam.data.references import fit_reference_energies, reference_report
 from lam.errors import LamError
-from lam.model import Potential
+from lam.model import HeadInfo, Potential
 from lam.model.extend import add_head
+from lam.train.callbacks import Averaging
 from lam.train.config import BatchSection, OptimizerSection
 from lam.train.config_finetune import FinetuneConfig
 from lam.train.data import DataModule
 from lam.train.errors import dataset_errors, interaction_residuals
-from lam.train.heads import head_statistics
+from lam.train.finetune_data import Labels, head_name, read_labels
+from lam.train.finetune_report import FineTuneResult, error_line, forgetting_line, pretraining_sample, sample_errors
+from lam.train.logs import CsvLog
 from lam.train.module import TrainingModule
-from lam.train.run import silence_lightning
+from lam.train.quiet import interruptible, quiet_lightning
+from lam.train.randomness import isolated_randomness, seed_all
+from lam.train.trainer import accelerator
 
-Errors = dict[str, float]
+__all__ = ["FineTuneResult", "finetune"]
 
-
-@dataclass(frozen=True)
-class FineTuneResult:
-    """What a fine-tune did.
-
-    Errors are ``energy_mae`` (eV/atom, after the refit of the reference energies), ``force_mae``
-    (eV/Angstrom), ``stress_mae`` (eV/Angstrom^3) and ``force_ratio`` (relative to predicting zero).
-    """
-
-    path: Path
-    """Folder of the new checkpoint."""
-    head: str
-    """Name of the new head."""
-    base_head: str
-    """Head that it started from; empty from scratch."""
-    n_train: int
-    """Number of structures trained on."""
-    measured_on: str
-    """What ``before`` and ``after`` were measured on: "test data", "held-out labels" or "training labels"."""
-    before: Errors
-    """Error of the pretrained model after the refit, before any step."""
-    after: Errors
-    """Error of the result."""
-    forgetting: dict[str, dict[str, Errors]]
-    """Head -> before and after, on a sample of its pretraining data; empty without such data."""
-    seconds: float
-    """Wall time."""
+Say = Callable[[str], None]
+LOG_FILE = "metrics.csv"
+"""Log of the training, in the folder of the new checkpoint."""
 
 
 def finetune(
@@ -80,7 +55,7 @@ def finetune(
     *,
     out: str | Path,
     test: str | Path | Sequence[str | Path] | None = None,
-    method: str = "full",
+    method: str | None = None,
     head: str | None = None,
     new_head: str | None = None,
     pretraining_data: str | Path | None = None,
@@ -92,11 +67,12 @@ def finetune(
     """Fine-tune a model on labelled structures and write a checkpoint.
 
     Args:
-        model: name of a shipped model, path of a checkpoint, or a model.
+        model: name of a shipped model, path of a checkpoint, or a model (which is not changed).
         data: file or files with labels, anything that ASE reads.
         out: folder of the new checkpoint; must not exist.
-        test: files with labels to measure on. Without them a part of ``data`` is held out.
-        method: "full" or "head".
+        test: files with labels to measure on. Without them a part of ``data`` is held out: whole groups
+            where the frames state one (``group`` or ``config_type``), else single frames.
+        method: "full" (the default) or "head".
         head: head to start from; by default the model's choice for the structures.
         new_head: name of the new head; by default that of the first data file.
         pretraining_data: manifest with pretraining data, to measure forgetting; by default the one the
@@ -104,210 +80,158 @@ def finetune(
         config: YAML file with settings (see :class:`~lam.train.config_finetune.FinetuneConfig`).
         overrides: ``key=value`` settings.
         quiet: print nothing.
-        **settings: further settings by name, e.g. ``steps=500``.
+        **settings: further settings by name, e.g. ``steps=500``. They win over ``config``.
 
     Raises:
         LamError: for unusable data, unknown heads or settings, or an existing ``out``; nothing is written.
     """
     started = time.time()
-    given = {"method": method, **settings, **parse_overrides(overrides)}
-    values = load_config(FinetuneConfig, config).model_dump(exclude_unset=True) | given if config else given
-    options = FinetuneConfig.parse(values, where="the fine-tune settings")
-    out = Path(out)
-    if out.exists():
-        raise LamError(f"'{out}' exists; choose another folder for the result.")
+    options = _options(config, ({"method": method} if method is not None else {}) | settings, overrides)
+    out, files, test_files = Path(out), _paths(data), _paths(test)
+    _require_writable(out)
     base, parent = _load(model)
-    files, test_files = _paths(data), _paths(test) if test is not None else []
-    name = new_head or stem(files[0])
-    if name in base.head_names:
-        raise LamError(f"The model has a head '{name}' already; name the new one with --new-head.")
-    pl.seed_everything(options.seed, verbose=False)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    if head is not None:
+        base.head_index(head)  # raises for an unknown one
+    name = head_name(new_head, files, [] if options.from_scratch else base.head_names)
+    replay = None if options.from_scratch else pretraining_sample(base, parent, pretraining_data)
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, flush=True)
+
+    work = Path(tempfile.mkdtemp(prefix="lam-finetune-"))
     try:
-        tuner = _Tuner(base, files, test_files, name, head, options, work, quiet)
-        tuner.refit()
-        before = tuner.errors()
-        tuner.say(f"before any step, on the {tuner.measured_on}: {_line(before)}")
-        replay = _pretraining_sample(base, parent, pretraining_data)
-        kept_before = _forgetting(tuner.model, replay, options) if not options.from_scratch else {}
-        tuner.train()
-        after = tuner.errors()
-        tuner.say(f"after {options.steps} steps, on the {tuner.measured_on}: {_line(after)}")
-        kept_after = _forgetting(tuner.model, replay, options) if kept_before else {}
+        with isolated_randomness(), quiet_lightning():
+            seed_all(options.seed)
+            heads = [name] if options.from_scratch else [*base.head_names, name]
+            labels = read_labels(files, test_files, name, heads, base.cutoff, options, work)
+            tuned, base_head = _start(base, labels, head, options, say)
+            before = dataset_errors(tuned, labels.test)[name]
+            say(f"before any step, on the {labels.measured_on}: {error_line(before)}")
+            kept_before = sample_errors(tuned, replay, options.forgetting_structures)
+            tuned = _train(tuned, labels, options, work / LOG_FILE, show=sys.stderr.isatty() and not quiet)
+            after = dataset_errors(tuned, labels.test)[name]
+            say(f"after {options.steps} steps, on the {labels.measured_on}: {error_line(after)}")
+            kept_after = sample_errors(tuned, replay, options.forgetting_structures)
         forgetting = {h: {"before": kept_before[h], "after": kept_after[h]} for h in kept_before}
-        _say_forgetting(tuner, forgetting)
+        if not options.from_scratch:
+            say(forgetting_line(forgetting))
         result = FineTuneResult(
             path=out,
             head=name,
-            base_head=tuner.base_head,
-            n_train=len(tuner.train_set),
-            measured_on=tuner.measured_on,
+            base_head=base_head,
+            n_train=len(labels.train),
+            measured_on=labels.measured_on,
             before=before,
             after=after,
             forgetting=forgetting,
             seconds=round(time.time() - started, 2),
         )
-        record = dataclasses.asdict(result) | {"path": str(out), "config": options.to_dict(), "parent": parent.name}
-        model_name = out.name
-        save_checkpoint(
-            out, tuner.model, metadata=CheckpointMetadata(name=model_name, training=record, metrics={name: after})
-        )
+        _save(out, tuned, result, options, parent, work / LOG_FILE)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    tuner.say(f"wrote {out} (head '{name}', {result.seconds:.0f} s)")
+    say(f"wrote {out} (head '{name}', {result.seconds:.0f} s)")
     return result
 
 
-class _Tuner:
-    """One fine-tune in progress: data, model and head."""
+# -- what is asked for -------------------------------------------------------------------------
 
-    def __init__(
-        self,
-        base: Potential,
-        files: list[Path],
-        test_files: list[Path],
-        name: str,
-        head: str | None,
-        options: FinetuneConfig,
-        work: Path,
-        quiet: bool,
-    ) -> None:
-        self.options, self.work, self.quiet, self.name = options, work, quiet, name
-        hold_out = 0.0 if test_files else options.hold_out
-        spec = _shard(work / "train", files, name, SplitSpec(test=hold_out, val=0.0, seed=options.seed))
-        self.base = base
-        heads = [*base.head_names, name]
-        self.train_set = MultiTaskDataset(Manifest(datasets=[spec]), "train", base.cutoff, heads=heads)
-        held_out = MultiTaskDataset(Manifest(datasets=[spec]), "test", base.cutoff, heads=heads)
-        self.measured_on, self.test_set = "held-out labels", held_out
-        if test_files:
-            test_spec = _shard(work / "test", test_files, name, SplitSpec(test=0.0, val=0.0))
-            self.test_set = MultiTaskDataset(Manifest(datasets=[test_spec]), "all", base.cutoff, heads=heads)
-            self.measured_on = "test data"
-        elif not len(held_out):
-            self.measured_on, self.test_set = "training labels", self.train_set
-        self.statistics = head_statistics(self.train_set, 0)
-        self.base_head = "" if options.from_scratch else self._base_head(head)
 
-    def say(self, text: str) -> None:
-        """Print a line."""
-        if not self.quiet:
-            print(text, flush=True)
+def _options(config: str | Path | None, given: dict[str, Any], overrides: Sequence[str]) -> FinetuneConfig:
+    values = read_yaml(config) if config is not None else {}
+    values = merge(merge(values, given), parse_overrides(overrides))
+    where = f"'{config}' and the fine-tune settings" if config is not None else "the fine-tune settings"
+    options = FinetuneConfig.parse(values, where=where)
+    if options.from_scratch and options.method == "head":
+        raise LamError("from_scratch trains every weight: use it with method 'full'.")
+    return options
 
-    def _base_head(self, head: str | None) -> str:
-        if head is not None:
-            return self.base.head_names[self.base.head_index(head)]
-        numbers = {int(z) for z in np.flatnonzero(self.statistics.fit.counts)}
-        return self.base.head_names[self.base.choose_head(numbers, [self.statistics.info.periodic])]
 
-    def refit(self) -> None:
-        """Build the model to train, with reference energies fitted to what the pretrained one leaves."""
-        info = self.statistics.info
-        if self.options.from_scratch:
-            self.model = Potential(self.base.config, [*self.base.heads, info], [info.name, *self.base.default_heads])
-            self.say(f"from scratch: {len(self.train_set)} structures, head '{self.name}'")
-            return
-        like = self.base.heads[self.base.head_index(self.base_head)]
-        fit = self._fit_residuals()
-        info = info.model_copy(
-            update={
-                "reference_energies": {chemical_symbols[z]: float(fit.energies[z]) for z in np.flatnonzero(fit.counts)},
-                "reference_rank": fit.rank,
-                # The scale belongs to the weights that are taken over.
-                "energy_scale": like.energy_scale,
-            }
-        )
-        self.model = add_head(self.base, info, like=self.base_head)
-        _require_same_start(self.base, self.model, self.base_head, self.name)
-        theory = like.level_of_theory
-        self.say(f"{len(self.train_set)} structures, new head '{self.name}' from '{self.base_head}' ({theory})")
-        for line in reference_report(fit, name=self.name):
-            self.say("  " + line)
+def _paths(files: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    if files is None:
+        return []
+    paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
+    if not paths:
+        raise LamError("There is no data file; name at least one.")
+    return paths
 
-    def _fit_residuals(self) -> ReferenceFit:
-        residuals, items = interaction_residuals(self.base, self.train_set, self.base_head)
-        shard = self.train_set.shards[0]
-        rows = [self.train_set.locate(item)[1] for item in items]
-        return fit_reference_energies(shard.compositions()[rows], residuals.numpy())
 
-    def errors(self) -> Errors:
-        """Measure the model on the test data."""
-        return dataset_errors(self.model, self.test_set)[self.name]
-
-    def train(self) -> None:
-        """Take the steps."""
-        options = self.options
-        if options.steps == 0:
-            return
-        module = TrainingModule(
-            self.model,
-            loss=options.loss,
-            optimizer=OptimizerSection(
-                learning_rate=options.rate,
-                weight_decay=0.0,
-                warmup_steps=min(20, options.steps // 10),
-                decay=0.8,
-                ema_decay=options.ema_decay,
-            ),
-            steps=options.steps,
-            force_scale=torch.full((len(self.model.heads),), max(self.statistics.force_rms, 1e-6)),
-            describe=self.train_set.name_of,
-        )
-        if options.method == "head":
-            _train_head_only(self.model, self.model.head_index(self.name))
-        batch = BatchSection(max_atoms=options.max_atoms, max_edges=options.max_edges, workers=0)
-        data = DataModule(
-            self.train_set, None, batch=batch, steps=options.steps, seed=options.seed, validation_structures=1
-        )
-        show = sys.stderr.isatty() and not self.quiet
-        silence_lightning()
-        trainer = pl.Trainer(
-            accelerator="auto",
-            devices=1,
-            max_steps=options.steps,
-            max_epochs=-1,
-            callbacks=[
-                EMAWeightAveraging(decay=options.ema_decay, use_buffers=False),
-                *([TQDMProgressBar(refresh_rate=10)] if show else []),
-            ],
-            logger=CSVLogger(self.work, name="log"),
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=show,
-            gradient_clip_val=10.0,
-            log_every_n_steps=50,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-        )
-        trainer.fit(module, data)
-        self.model = module.model.cpu().requires_grad_(True).eval()
+def _require_writable(out: Path) -> None:
+    if out.exists():
+        raise LamError(f"'{out}' exists; choose another folder for the result.")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise LamError(f"Cannot write '{out}': '{parent}' is not a folder that you may write to.")
 
 
 def _load(model: str | Path | Potential) -> tuple[Potential, CheckpointMetadata]:
     if isinstance(model, Potential):
         metadata = getattr(model, "metadata", None) or CheckpointMetadata(name="model in memory")
-        return model.cpu().float().eval(), metadata
+        return copy.deepcopy(model).cpu().float().eval(), metadata
     return load_checkpoint(resolve(model))
 
 
-def _paths(files: str | Path | Sequence[str | Path]) -> list[Path]:
-    return [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
+# -- the start ---------------------------------------------------------------------------------
 
 
-def _shard(folder: Path, files: list[Path], name: str, split: SplitSpec) -> DatasetSpec:
-    """Pass labelled files through the one validated door into a temporary shard."""
-    folder.mkdir(parents=True)
-    path = folder / "labels.h5"
-    with ShardWriter(path) as writer:
-        for file in files:
-            for structure in read_structures(file):
-                # Few labels are independent frames more often than trajectories: hold out single ones.
-                writer.append(dataclasses.replace(structure, group=structure.group or structure.source))
+def _start(
+    base: Potential, labels: Labels, head: str | None, options: FinetuneConfig, say: Say
+) -> tuple[Potential, str]:
+    """Return the model to train, with fitted reference energies, and the head it starts from."""
+    info, count = labels.statistics.info, len(labels.train)
+    if options.from_scratch:
+        say(f"{count} structures, head '{info.name}' from scratch")
+        return Potential(base.config, [info]).eval(), ""
+    like = _base_head(base, labels, head)
+    theory = base.heads[base.head_index(like)].level_of_theory
+    say(f"{count} structures, new head '{info.name}' from '{like}' ({theory})")
+    tuned = add_head(base, _refitted(base, labels, like, say), like=like)
+    _require_same_start(base, tuned, like, info.name)
+    return tuned, like
+
+
+def _base_head(base: Potential, labels: Labels, head: str | None) -> str:
+    """Return the head to start from.
+
+    Raises:
+        LamError: if the model never saw one of the elements.
+    """
+    unseen = labels.elements - base.elements()
+    if unseen:
+        symbols = ", ".join(chemical_symbols[z] for z in sorted(unseen))
+        raise LamError(
+            f"The model was never trained on {symbols}, so there is nothing to fine-tune for it; leave these "
+            "structures out, use another model, or train from_scratch=true."
+        )
+    if head is not None:
+        return head
     try:
-        return DatasetSpec(name=name, path=path, source=", ".join(file.name for file in files), split=split)
-    except ValueError:
-        raise LamError(f"'{name}' cannot be the name of a head: no blanks, dots or slashes.") from None
+        return base.head_names[base.choose_head(labels.elements, [labels.statistics.info.periodic])]
+    except LamError:  # no single head covers all elements: the one that covers most of them is the best start
+        order = dict.fromkeys([*base.default_heads, *base.head_names])
+        return max(order, key=lambda name: len(labels.elements & base.elements(name)))
+
+
+def _refitted(base: Potential, labels: Labels, like: str, say: Say) -> HeadInfo:
+    """Return the new head with reference energies fitted to what the pretrained model leaves."""
+    residuals, items = interaction_residuals(base, labels.train, like)
+    rows = [labels.train.locate(item)[1] for item in items]
+    fit = fit_reference_energies(labels.train.shards[0].compositions()[rows], residuals.numpy())
+    info = labels.statistics.info
+    for line in reference_report(fit, name=info.name):
+        say("  " + line)
+    return info.model_copy(
+        update={
+            "reference_energies": {symbol: float(fit.energies[z]) for z, symbol in _symbols(labels.elements)},
+            "reference_rank": fit.rank,
+            # The scale belongs to the weights that are taken over.
+            "energy_scale": base.heads[base.head_index(like)].energy_scale,
+        }
+    )
+
+
+def _symbols(numbers: set[int]) -> list[tuple[int, str]]:
+    return [(z, chemical_symbols[z]) for z in sorted(numbers)]
 
 
 def _require_same_start(base: Potential, model: Potential, like: str, name: str) -> None:
@@ -322,6 +246,59 @@ def _require_same_start(base: Potential, model: Potential, like: str, name: str)
             raise LamError(f"The new head does not start from the head '{like}'; this is a bug.")
 
 
+# -- the steps ---------------------------------------------------------------------------------
+
+
+def _train(model: Potential, labels: Labels, options: FinetuneConfig, log: Path, *, show: bool) -> Potential:
+    """Take the steps and return the model with averaged weights, in evaluation mode."""
+    if options.steps == 0:
+        return model.eval()
+    if options.method == "head":
+        _train_head_only(model, model.head_index(labels.statistics.info.name))
+    module = TrainingModule(
+        model.train(),
+        loss=options.loss,
+        optimizer=OptimizerSection(
+            learning_rate=options.rate,
+            weight_decay=0.0,
+            warmup_steps=min(20, options.steps // 10),
+            decay=0.8,
+            ema_decay=options.ema_decay,
+        ),
+        steps=options.steps,
+        force_scale=torch.full((len(model.heads),), max(labels.statistics.force_scale, 1e-6)),
+        describe=labels.train.name_of,
+    )
+    batch = BatchSection(max_atoms=options.max_atoms, max_edges=options.max_edges, workers=0)
+    data = DataModule(labels.train, None, batch=batch, steps=options.steps, seed=options.seed, validation_structures=1)
+    trainer = _trainer(options, log, show)
+    with interruptible(trainer):
+        trainer.fit(module, data)
+    return module.model.cpu().requires_grad_(True).eval()
+
+
+def _trainer(options: FinetuneConfig, log: Path, show: bool) -> pl.Trainer:
+    # The average spans at most a tenth of the steps: of a short training it would be mostly the start.
+    decay = min(options.ema_decay, max(0.0, 1.0 - 10.0 / options.steps))
+    return pl.Trainer(
+        accelerator=accelerator("auto"),
+        devices=1,
+        max_steps=options.steps,
+        max_epochs=-1,
+        callbacks=[Averaging(decay), *([TQDMProgressBar(refresh_rate=10)] if show else [])],
+        logger=CsvLog(log),
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=show,
+        gradient_clip_val=10.0,
+        limit_val_batches=0,
+        log_every_n_steps=min(10, options.steps),
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=log.parent,
+    )
+
+
 def _train_head_only(model: Potential, row: int) -> None:
     """Let only one head's rows learn: other rows get no gradient, everything else is frozen."""
     per_task = model.readout.task_parameters()
@@ -333,47 +310,23 @@ def _train_head_only(model: Potential, row: int) -> None:
         parameter.register_hook(lambda gradient, mask=mask: gradient * mask.to(gradient.device))
 
 
-def _pretraining_sample(
-    base: Potential, parent: CheckpointMetadata, manifest: str | Path | None
-) -> MultiTaskDataset | None:
-    """Return held-out pretraining data of the heads the model has, or None where there is none."""
-    if manifest is None:
-        recorded = (parent.training.get("config") or {}).get("manifest")
-        if not recorded or not Path(recorded).is_file():
-            return None
-        manifest = recorded
-    sets = load_manifest(manifest)
-    known = [name for name in sets.names if name in base.head_names]
-    if not known:
-        raise LamError(f"'{manifest}' has no data set that is named like a head of the model.")
-    return MultiTaskDataset(sets.select(known), "test", base.cutoff, heads=base.head_names)
+# -- the result --------------------------------------------------------------------------------
 
 
-def _forgetting(model: Potential, sample: MultiTaskDataset | None, options: FinetuneConfig) -> dict[str, Errors]:
-    if sample is None:
-        return {}
-    return dataset_errors(model, sample, max_per_dataset=options.forgetting_structures)
-
-
-def _say_forgetting(tuner: _Tuner, forgetting: dict[str, dict[str, Errors]]) -> None:
-    ratios = [(entry["before"].get("force_ratio"), entry["after"].get("force_ratio")) for entry in forgetting.values()]
-    pairs = [pair for pair in ratios if pair[0] is not None]
-    if pairs:
-        before, after = np.median(np.array(pairs), axis=0)
-        tuner.say(
-            f"forgetting: median force error of {len(pairs)} old heads on their own held-out data, relative to "
-            f"zero forces: {before:.3f} before, {after:.3f} after"
-        )
-    elif not tuner.options.from_scratch:
-        tuner.say("forgetting: not measured, no pretraining data here (name a manifest with --pretraining-data)")
-
-
-def _line(errors: Errors) -> str:
-    parts = []
-    if "energy_mae" in errors:
-        parts.append(f"energy {1000 * errors['energy_mae']:.2f} meV/atom")
-    if "force_mae" in errors:
-        parts.append(f"forces {1000 * errors['force_mae']:.1f} meV/A")
-    if "stress_mae" in errors:
-        parts.append(f"stress {1000 * errors['stress_mae']:.2f} meV/A^3")
-    return ", ".join(parts) + " (MAE)"
+def _save(
+    out: Path, model: Potential, result: FineTuneResult, options: FinetuneConfig, parent: CheckpointMetadata, log: Path
+) -> None:
+    if options.method == "full" and options.steps and not options.from_scratch:
+        # What was measured of the old heads no longer holds: their backbone has moved.
+        model.heads = [info.model_copy(update={"metrics": {}}) for info in model.heads]
+    record = dataclasses.asdict(result) | {
+        "path": str(out),
+        "config": options.to_dict(),
+        "parent": parent.name,
+        "parent_sha256": parent.weights.sha256 if parent.weights else None,
+    }
+    save_checkpoint(
+        out, model, metadata=CheckpointMetadata(name=out.name, training=record, metrics={result.head: result.after})
+    )
+    if log.exists():
+        shutil.copyfile(log, out / LOG_FILE)

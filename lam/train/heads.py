@@ -24,12 +24,13 @@ class HeadStatistics(NamedTuple):
     Attributes:
         info: the description for the checkpoint.
         fit: the reference energies.
-        force_rms: root mean square of the force components, eV/Angstrom; 0 without force labels.
+        force_scale: mean size of the forces over sqrt(8 / pi), eV/Angstrom; 0 without force labels. For normal
+            components that is their RMS; a few huge forces (dimers at short range) count less.
     """
 
     info: HeadInfo
     fit: ReferenceFit
-    force_rms: float
+    force_scale: float
 
 
 def head_statistics(dataset: MultiTaskDataset, index: int) -> HeadStatistics:
@@ -54,10 +55,13 @@ def head_statistics(dataset: MultiTaskDataset, index: int) -> HeadStatistics:
         raise LamError(f"The data set '{spec.name}' has no energy label, so its head cannot be trained.")
     energies = shard.energies[rows]
     fit = fit_reference_energies(
-        compositions[labelled], energies[labelled], isolated=_isolated(shard.groups[rows], compositions, energies)
+        compositions[labelled],
+        energies[labelled],
+        isolated=_isolated(shard.groups[rows][labelled], compositions[labelled], energies[labelled]),
     )
     forces = shard.read_forces(rows) if ((masks & HAS_FORCES) > 0).any() else np.zeros((0, 3))
     force_rms = float(np.sqrt(np.mean(forces**2))) if len(forces) else 0.0
+    force_scale = float(np.linalg.norm(forces, axis=1).mean() / np.sqrt(8 / np.pi)) if len(forces) else 0.0
     periodic = shard.periodic[rows]
     present = np.flatnonzero(fit.counts)
     info = HeadInfo(
@@ -78,7 +82,7 @@ def head_statistics(dataset: MultiTaskDataset, index: int) -> HeadStatistics:
         charges=_distinct(shard.total_charges[rows]),
         spin_multiplicities=_distinct(shard.spin_multiplicities[rows]),
     )
-    return HeadStatistics(info, fit, force_rms)
+    return HeadStatistics(info, fit, force_scale)
 
 
 def _isolated(groups: np.ndarray, compositions: np.ndarray, energies: np.ndarray) -> dict[int, float]:

@@ -1,6 +1,6 @@
 """The loss: scaled errors of energy, forces and stress, each over the labels that are there.
 
-For a structure with N atoms and volume V, and a head of force scale f (the RMS of its force components)
+For a structure with N atoms and volume V, and a head of force scale f (about the RMS of its force components)
 and energy scale e (see HeadInfo), both at least ``SMALLEST_SCALE``:
 
 * energy: ``|E - E_ref| / N / e``, averaged over structures with an energy label;
@@ -42,18 +42,20 @@ def loss_sums(
     size = batch[keys.N_ATOMS].to(graph_scale.dtype)
 
     has_energy = batch[keys.MASK_ENERGY]
-    energy_error = (output[keys.ENERGY] - batch[keys.LABEL_ENERGY]).to(graph_scale.dtype).abs() / size
-    energy = torch.where(has_energy, energy_error / graph_scale, 0.0)
+    energy_difference = _difference(output[keys.ENERGY], batch[keys.LABEL_ENERGY], has_energy)
+    energy = energy_difference.to(graph_scale.dtype).abs() / size / graph_scale
 
     has_forces = batch[keys.MASK_FORCES]
     atom_scale = force_scale.clamp(min=SMALLEST_SCALE)[batch[keys.TASK]][batch[keys.BATCH]]
-    force_error = _norm(output[keys.FORCES] - batch[keys.LABEL_FORCES]) / atom_scale
-    force_error = torch.where(has_forces[batch[keys.BATCH]], force_error, 0.0)
+    on_atoms = has_forces[batch[keys.BATCH]]
+    force_difference = _difference(output[keys.FORCES], batch[keys.LABEL_FORCES], on_atoms[:, None])
+    force_error = torch.where(on_atoms, _norm(force_difference) / atom_scale, 0.0)
     forces = force_error.new_zeros(len(size)).index_add(0, batch[keys.BATCH], force_error)
 
     has_stress = batch[keys.MASK_STRESS]
     volume = torch.linalg.det(batch[keys.CELL]).abs().to(graph_scale.dtype)
-    stress_error = _norm((output[keys.STRESS] - batch[keys.LABEL_STRESS]).flatten(1)) * volume / size
+    stress_difference = _difference(output[keys.STRESS], batch[keys.LABEL_STRESS], has_stress[:, None, None])
+    stress_error = _norm(stress_difference.flatten(1)) * volume / size
     stress = torch.where(has_stress, stress_error / graph_scale, 0.0)
 
     sums = {"energy": energy, "forces": forces, "stress": stress}
@@ -65,6 +67,11 @@ def combine(sums: dict[str, Tensor], counts: dict[str, Tensor], weights: dict[st
     """Return the weighted loss from sums over structures and the global label counts."""
     zero = sums["energy"].new_zeros(())
     return sum((weights[t] * sums[t].sum() / counts[t].clamp(min=1.0) for t in TERMS), zero)
+
+
+def _difference(predicted: Tensor, label: Tensor, has_label: Tensor) -> Tensor:
+    """Return ``predicted - label``, and a constant zero where there is no label, whatever stands there."""
+    return torch.where(has_label, predicted, 0.0) - torch.where(has_label, label, 0.0)
 
 
 def _norm(error: Tensor) -> Tensor:

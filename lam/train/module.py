@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-import random
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from lam import keys
-from lam.errors import LamError
+from lam.errors import LamError, LamWarning
 from lam.model import Potential
 from lam.train.config import LossSection, OptimizerSection
 from lam.train.losses import TERMS, combine, loss_sums
+from lam.train.randomness import random_state, set_random_state
 from lam.train.schedule import build_optimizer, warmup_stable_decay
 from lam.train.validation import ErrorSums
 
 Describe = Callable[[int, int], str]
 """From (task, structure id) to the name of a structure that a user can find."""
+
+_TABLES = ("model.reference_energies.value", "model.energy_scale.value")
+
+
+class _Shared:
+    """Calls a function that a copy of the module shares: the average need not copy the whole data set."""
+
+    def __init__(self, function: Describe) -> None:
+        self.function = function
+
+    def __call__(self, task: int, structure: int) -> str:
+        return self.function(task, structure)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
 
 
 class TrainingModule(pl.LightningModule):
@@ -51,9 +66,10 @@ class TrainingModule(pl.LightningModule):
         self.loss = loss
         self.optimizer_settings = optimizer
         self.steps = steps
-        self.describe = describe
+        self.describe = _Shared(describe)
         self.register_buffer("force_scale", force_scale.to(model.dtype), persistent=False)
         self.errors = ErrorSums(model.head_names)
+        self._random: dict[str, Any] | None = None
 
     # -- one step ------------------------------------------------------------------------------
 
@@ -66,8 +82,8 @@ class TrainingModule(pl.LightningModule):
         counts = dict(zip(TERMS, total, strict=True))
         # DDP averages gradients over processes; every share is normalised by the global counts.
         loss = combine(sums, counts, self.loss.model_dump()) * self.trainer.world_size
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
-            self._log_terms(sums, counts, batch)
+        if self._logs_now:
+            self._row = self._terms(sums, counts, batch)
         return loss
 
     def backward(self, loss: Tensor) -> None:
@@ -85,12 +101,22 @@ class TrainingModule(pl.LightningModule):
                 f"The gradient of step {self.trainer.global_step} is not finite although the loss is; "
                 f"structures of this process's batch: {'; '.join(self._last_names[:20])}."
             )
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
-            self.log("train/gradient_norm", norm)
+        if self._logs_now:
+            # Written here and not through self.log, which writes after the resumable state: a kill between
+            # the two would lose the row.
+            for logger in self.trainer.loggers:
+                logger.log_metrics(self._row | {"train/gradient_norm": float(norm)}, step=self.trainer.global_step)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Remember which structures the batch holds (cheap: two small tensors)."""
         self._last_ids = (batch[keys.TASK], batch[keys.STRUCTURE_ID])
+        if self._random is not None:  # only now: starting the data loaders draws from the generators too
+            set_random_state(self._random)
+            self._random = None
+
+    @property
+    def _logs_now(self) -> bool:
+        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
 
     @property
     def _last_names(self) -> list[str]:
@@ -111,12 +137,14 @@ class TrainingModule(pl.LightningModule):
     def _over_processes(self, values: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(values, reduce_op="sum") if self.trainer.world_size > 1 else values
 
-    def _log_terms(self, sums: dict[str, Tensor], counts: dict[str, Tensor], batch: dict[str, Tensor]) -> None:
-        values = self._over_processes(torch.stack([sums[term].detach().sum() for term in TERMS]))
-        for term, value in zip(TERMS, values, strict=True):
-            self.log(f"train/{term}", value / counts[term].clamp(min=1.0))
-        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-        self.log("train/atoms", float(batch[keys.N_ATOMS].sum()))
+    def _terms(self, sums: dict[str, Tensor], counts: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, float]:
+        """Return what is logged of a step, over all processes."""
+        local = [*(sums[term].detach().sum() for term in TERMS), batch[keys.N_ATOMS].sum().to(sums["energy"].dtype)]
+        *errors, atoms = self._over_processes(torch.stack(local)).tolist()
+        # An error of no labels is not zero: it is left out.
+        found = {term: error / float(counts[term]) for term, error in zip(TERMS, errors, strict=True) if counts[term]}
+        row = {f"train/{term}": error for term, error in found.items()}
+        return row | {"train/learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"], "train/atoms": atoms}
 
     # -- validation ----------------------------------------------------------------------------
 
@@ -126,6 +154,8 @@ class TrainingModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Add a batch to the errors of its data sets."""
+        if self.trainer.datamodule.validation_is_padding:
+            return  # another process counts this batch
         self.errors.add(self.model(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -145,15 +175,38 @@ class TrainingModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the random number generators."""
-        checkpoint["random"] = {
-            "torch": torch.get_rng_state(),
-            "numpy": np.random.get_state(),  # noqa: NPY002 - libraries draw from the legacy generator
-            "python": random.getstate(),
-        }
+        """Keep the state of the random number generators, and how many processes shared a batch."""
+        checkpoint["random"] = random_state()
+        checkpoint["processes"] = self.trainer.world_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the random number generators."""
-        torch.set_rng_state(checkpoint["random"]["torch"])
-        np.random.set_state(checkpoint["random"]["numpy"])  # noqa: NPY002
-        random.setstate(checkpoint["random"]["python"])
+        """Check that the state belongs to this model and data; restore the generators at the first step.
+
+        Raises:
+            LamError: if model or data have changed.
+        """
+        self._require_same_model(checkpoint["state_dict"])
+        for part in ("state_dict", "current_model_state"):
+            for table in _TABLES:
+                # Equal but for the last bits, where another machine fitted them: as the heads say.
+                if part in checkpoint:
+                    checkpoint[part][table] = self.state_dict()[table].detach().cpu().clone()
+        processes = checkpoint.get("processes", self.trainer.world_size)
+        if processes != self.trainer.world_size:
+            warnings.warn(
+                f"This training ran on {processes} process(es) and goes on with {self.trainer.world_size}: its global "
+                "batch changes, and some structures are seen once more or less.",
+                LamWarning,
+                stacklevel=2,
+            )
+        self._random = checkpoint["random"]
+
+    def _require_same_model(self, before: dict[str, Tensor]) -> None:
+        now = self.state_dict()
+        if {name: tensor.shape for name, tensor in before.items()} != {name: t.shape for name, t in now.items()}:
+            raise LamError("The training state is of another model; choose another 'output', or remove the state.")
+        if not all(torch.allclose(before[name], now[name].cpu(), rtol=1e-7, atol=1e-5) for name in _TABLES):
+            raise LamError(
+                "The data have changed since the training began (they give other reference energies or scales); "
+                "restore them, choose another 'output', or remove the state to start anew."
+            )

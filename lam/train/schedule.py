@@ -11,7 +11,7 @@ from torch.optim import AdamW
 from lam.train.config import OptimizerSection
 
 # Tables by element or task have rows that a batch does not touch: they must not shrink meanwhile.
-_NOT_DECAYED = ("gate.", "gain", "element", "readout")
+_NOT_DECAYED = ("message.gate.", "gain", "element", "readout")
 
 
 def warmup_stable_decay(step: int, steps: int, warmup_steps: int, decay: float) -> float:
@@ -27,11 +27,10 @@ def warmup_stable_decay(step: int, steps: int, warmup_steps: int, decay: float) 
         decay: fraction of the steps, at the end, that fall.
     """
     fall = decay * steps
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
-    if step >= steps - fall:
-        return max(0.0, 1.0 - math.sqrt((step - (steps - fall)) / fall))
-    return 1.0
+    rise = (step + 1) / (warmup_steps + 1) if step < warmup_steps else 1.0
+    if fall == 0 or step < steps - fall:
+        return rise
+    return min(rise, max(0.0, 1.0 - math.sqrt((step - (steps - fall)) / fall)))
 
 
 def build_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], settings: OptimizerSection) -> AdamW:

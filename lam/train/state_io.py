@@ -45,12 +45,17 @@ class SafetensorsCheckpointIO(CheckpointIO):
                 header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise LamError(f"Cannot read the training state '{path}': {error}. Remove it to start anew.") from None
+            raise LamError(
+                f"The training state '{path}' is damaged or no state ({error}); remove it to start anew."
+            ) from None
         if header.get("format") != FORMAT:
-            raise LamError(f"'{path}' is no training state of lam.")
-        if int(header["version"]) > VERSION:
-            raise LamError(f"'{path}' was written by a newer lam; upgrade lam to resume from it.")
-        return _decode(json.loads(header["state"]), tensors)
+            raise LamError(f"'{path}' is no training state of lam; remove it to start anew.")
+        try:
+            if int(header["version"]) > VERSION:
+                raise LamError(f"'{path}' was written by a newer lam; upgrade lam to resume from it.")
+            return _decode(json.loads(header["state"]), tensors)
+        except (KeyError, ValueError, TypeError) as error:
+            raise LamError(f"The training state '{path}' is damaged ({error}); remove it to start anew.") from None
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a state."""

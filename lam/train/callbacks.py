@@ -1,0 +1,111 @@
+"""What happens around the steps of a training: averaging, resumable states, a line of progress."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging
+
+from lam.train.logs import CsvLog
+
+
+class Averaging(EMAWeightAveraging):
+    """Exponential moving average of the weights: what is validated and saved.
+
+    Args:
+        decay: of the average, per step.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay, use_buffers=False)
+        self._applied = False
+
+    @property
+    def state_key(self) -> str:
+        """Name of this callback's part of a training state."""
+        return "EMAWeightAveraging"
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the average into the model."""
+        super().on_train_end(trainer, pl_module)
+        self._applied = True
+
+    def apply(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Put the average into the model, unless that is done.
+
+        A training that was killed after its last step, before its result was written, resumes with no
+        step to do; Lightning then ends without calling :meth:`on_train_end`.
+        """
+        if not self._applied:
+            self.on_train_end(trainer, module)
+
+
+class ResumableState(Checkpoint):
+    """Writes ``last.ckpt``, from which a training goes on as if it had never stopped.
+
+    Where a step is validated the state is written after the validation, so that a kill in between
+    repeats the step and with it the validation: nothing is missing in the log.
+
+    Args:
+        path: the file; it is replaced in one step.
+        every: steps between states. One more is written after the last step.
+        validate_every: steps between validations; None if there are none.
+    """
+
+    def __init__(self, path: Path, every: int, validate_every: int | None) -> None:
+        super().__init__()
+        self.path, self.every, self.validate_every = path, every, validate_every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Write the state if it is due and the step is not validated."""
+        if not (self.validate_every and trainer.global_step % self.validate_every == 0):
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the state of a step that is validated."""
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        step = trainer.global_step
+        if step and (step % self.every == 0 or step == trainer.max_steps):
+            trainer.save_checkpoint(self.path)
+
+
+class Progress(pl.Callback):
+    """Prints where the training starts, and a line after each validation.
+
+    Args:
+        steps: steps of the whole training.
+        csv: the CSV log, cut where the training resumes.
+    """
+
+    def __init__(self, steps: int, csv: CsvLog) -> None:
+        self.steps, self.csv = steps, csv
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say from which step the training goes on."""
+        self.csv.resume(trainer.global_step)
+        self._begin, self._started = trainer.global_step, time.monotonic()
+        if trainer.is_global_zero and trainer.global_step:
+            print(f"Going on from step {trainer.global_step} of {self.steps}", flush=True)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how far the training is."""
+        if not trainer.is_global_zero:
+            return
+        done = trainer.global_step
+        per_step = (time.monotonic() - self._started) / max(done - self._begin, 1)
+        values = trainer.callback_metrics
+        text = f"step {done} of {self.steps}"
+        if "val/force_ratio_median" in values:
+            ratio = float(values["val/force_ratio_median"])
+            text += f": validation force error {ratio:.3f} of that of zero forces (median of the heads)"
+        print(f"{text}, {per_step:.2f} s per step, {_span(per_step * (self.steps - done))} to go", flush=True)
+
+
+def _span(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,300 @@
+"""Losses, schedule, weight decay, errors and state files against what they should be."""
+
+import math
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lam import keys
+from lam.config import Section
+from lam.data.dataset import MultiTaskDataset
+from lam.data.graph import build_graph, collate
+from lam.data.manifest import DatasetSpec, Manifest, load_manifest
+from lam.data.shards import ShardWriter
+from lam.data.structure import ISOLATED_ATOM, Structure
+from lam.errors import LamError
+from lam.model import HeadInfo, ModelConfig, Potential
+from lam.train.config import LossSection, OptimizerSection, PretrainConfig
+from lam.train.heads import head_statistics
+from lam.train.logs import CsvLog
+from lam.train.losses import SMALLEST_SCALE, combine, loss_sums
+from lam.train.schedule import build_optimizer, warmup_stable_decay
+from lam.train.state_io import SafetensorsCheckpointIO
+from lam.train.validation import ErrorSums
+
+TINY = {"cutoff": 4.0, "l_max": 1, "channels": 8, "scalar_channels": 8, "sender_channels": 4,
+        "radial_functions": 4, "readout_channels": 8}  # fmt: skip
+
+
+def structure(**fields) -> Structure:
+    values = {
+        "numbers": [29, 29], "positions": [[0.0, 0, 0], [1.9, 1.8, 0.1]], "cell": np.diag([3.6, 3.7, 4.0]),
+        "pbc": [True] * 3, "energy": -7.0, "forces": np.arange(6.0).reshape(2, 3), "stress": np.eye(3) * 0.01,
+    }  # fmt: skip
+    return Structure(**(values | fields))
+
+
+def potential(dtype=torch.float64) -> Potential:
+    torch.manual_seed(0)
+    heads = [HeadInfo(name="a", elements={"Cu": 1}, energy_scale=0.7), HeadInfo(name="b", elements={"Cu": 1})]
+    return Potential(ModelConfig.parse(TINY), heads).to(dtype)
+
+
+# -- losses ------------------------------------------------------------------------------------
+
+
+def test_losses_by_hand():
+    batch = collate(
+        [build_graph(structure(), cutoff=4.0, task=0), build_graph(structure(energy=-5.0), cutoff=4.0, task=1)]
+    )
+    batch = {key: value.double() if value.is_floating_point() else value for key, value in batch.items()}
+    forces = batch[keys.LABEL_FORCES].clone()
+    forces[0, 0] += 3.0
+    forces[0, 1] += 4.0  # the error of atom 0 has the norm 5
+    stress = batch[keys.LABEL_STRESS].clone()
+    stress[1] += torch.diag(torch.tensor([0.02, 0.0, 0.0], dtype=torch.float64))
+    output = {
+        keys.ENERGY: batch[keys.LABEL_ENERGY] + torch.tensor([0.4, -1.0]),
+        keys.FORCES: forces,
+        keys.STRESS: stress,
+    }
+    force_scale = torch.tensor([2.0, 0.01], dtype=torch.float64)  # the second is below the floor
+    energy_scale = torch.tensor([0.5, 0.8], dtype=torch.float64)
+    sums, counts = loss_sums(output, batch, force_scale, energy_scale)
+    volume = 3.6 * 3.7 * 4.0
+    assert torch.allclose(sums["energy"], torch.tensor([0.4 / 2 / 0.5, 1.0 / 2 / 0.8], dtype=torch.float64))
+    assert torch.allclose(sums["forces"], torch.tensor([5.0 / 2.0, 0.0], dtype=torch.float64), atol=1e-5)
+    assert torch.allclose(sums["stress"], torch.tensor([0.0, 0.02 * volume / 2 / 0.8], dtype=torch.float64), atol=1e-5)
+    assert {term: float(count) for term, count in counts.items()} == {"energy": 2, "forces": 4, "stress": 2}
+    total = combine(sums, counts, {"energy": 2.0, "forces": 3.0, "stress": 0.5})
+    expected = 2.0 * (0.4 + 0.625) / 2 + 3.0 * 2.5 / 4 + 0.5 * 0.01 * volume / 0.8 / 2
+    assert float(total) == pytest.approx(expected, abs=1e-4)
+    output[keys.FORCES] = batch[keys.LABEL_FORCES] + torch.tensor([0.1, 0.0, 0.0])
+    sums, _ = loss_sums(output, batch, force_scale, energy_scale)
+    assert float(sums["forces"][1]) == pytest.approx(2 * 0.1 / SMALLEST_SCALE, abs=1e-4)
+
+
+@pytest.mark.parametrize("missing", ["energy", "forces", "stress"])
+@pytest.mark.parametrize("fill", [1e6, math.nan])
+def test_missing_labels_have_no_influence(missing, fill):
+    model = potential()
+    graphs = [
+        build_graph(structure(), cutoff=4.0, dtype=torch.float64),
+        build_graph(structure(**{missing: None}), cutoff=4.0, task=1, dtype=torch.float64),
+    ]
+
+    def gradients(batch):
+        model.zero_grad()
+        sums, counts = loss_sums(
+            model(batch, create_graph=True), batch, torch.ones(2).double(), model.energy_scale(torch.float64)
+        )
+        combine(sums, counts, LossSection().model_dump()).backward()
+        assert float(sums[missing][1]) == 0.0
+        assert float(counts[missing]) == (2 if missing == "forces" else 1)
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    batch = collate(graphs)
+    before = gradients(batch)
+    label = {"energy": keys.LABEL_ENERGY, "forces": keys.LABEL_FORCES, "stress": keys.LABEL_STRESS}[missing]
+    batch[label][-2 if missing == "forces" else -1 :] = fill
+    assert all(torch.equal(one, two) for one, two in zip(before, gradients(batch), strict=True))
+    # The term itself reaches only the rows of the head that has the label.
+    sums, _ = loss_sums(model(batch, create_graph=True), batch, torch.ones(2).double(), torch.ones(2).double())
+    [rows] = torch.autograd.grad(sums[missing].sum(), [model.readout.weight])
+    assert rows[0].any() and not rows[1].any()
+
+
+def test_batch_without_any_label_of_a_kind_has_a_finite_loss():
+    model = potential()
+    batch = collate([build_graph(structure(forces=None, stress=None), cutoff=4.0, dtype=torch.float64)])
+    sums, counts = loss_sums(model(batch, create_graph=True), batch, torch.ones(2), torch.ones(2))
+    loss = combine(sums, counts, LossSection().model_dump())
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+def test_error_sums_by_hand():
+    batch = collate(
+        [
+            build_graph(structure(), cutoff=4.0, task=0),
+            build_graph(structure(energy=None, stress=None), cutoff=4.0, task=1),
+        ]
+    )
+    output = {
+        keys.ENERGY: batch[keys.LABEL_ENERGY] + torch.tensor([0.3, 100.0]),
+        keys.FORCES: batch[keys.LABEL_FORCES] + 0.5,
+        keys.STRESS: batch[keys.LABEL_STRESS] - 0.02,
+    }
+    sums = ErrorSums(["a", "b"])
+    sums.add(output, batch)
+    errors = sums.summary()
+    assert errors["val/a/energy_mae"] == pytest.approx(0.15)
+    assert errors["val/a/force_mae"] == errors["val/b/force_mae"] == pytest.approx(0.5)
+    assert errors["val/a/force_ratio"] == pytest.approx(0.5 / 2.5)
+    assert errors["val/a/stress_mae"] == pytest.approx(0.02)
+    assert "val/b/energy_mae" not in errors and "val/b/stress_mae" not in errors
+
+
+# -- optimiser ---------------------------------------------------------------------------------
+
+
+def test_schedule_rises_stays_and_falls():
+    def rate(step):
+        return warmup_stable_decay(step, 100, 10, 0.4)
+
+    assert rate(0) == pytest.approx(1 / 11)
+    assert rate(9) == pytest.approx(10 / 11)
+    assert rate(10) == rate(59) == 1.0
+    assert rate(70) == pytest.approx(1 - math.sqrt(10 / 40))
+    assert rate(100) == 0.0
+    assert all(rate(step + 1) <= rate(step) for step in range(60, 100))
+
+
+@pytest.mark.parametrize(("steps", "warmup", "decay"), [(10, 0, 0.0), (10, 50, 0.5), (1, 0, 1.0), (3, 1, 1.0)])
+def test_schedule_at_its_limits(steps, warmup, decay):
+    rates = [warmup_stable_decay(step, steps, warmup, decay) for step in range(steps + 2)]
+    assert all(0.0 <= rate <= 1.0 for rate in rates)
+    assert rates[0] > 0
+    if decay:
+        assert rates[steps] == 0.0
+
+
+def test_weight_decay_is_for_matrices_only():
+    torch.manual_seed(0)
+    model = Potential(ModelConfig.parse({**TINY, "n_layers": 2, "l_max": 2, "tensor_channels": 4}), [HeadInfo(name="a")])
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    model.backbone.layers[0].update.bias.requires_grad_(False)
+    optimizer = build_optimizer(model.named_parameters(), OptimizerSection(weight_decay=0.01))
+    decayed, free = ({names[id(p)] for p in group["params"]} for group in optimizer.param_groups)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
+    assert "backbone.layers.0.message.mix.weight" in decayed
+    assert "backbone.layers.0.tensor_gate.weight" in decayed
+    assert {"backbone.element.weight", "backbone.layers.0.message.gate.weight", "readout.bias"} <= free
+    assert not any("bias" in name or "readout" in name for name in decayed)
+    assert decayed | free == set(names.values()) - {"backbone.layers.0.update.bias"}
+
+
+# -- heads -------------------------------------------------------------------------------------
+
+
+def test_isolated_atom_without_energy_is_no_reference(tmp_path):
+    atom = {"numbers": [29], "positions": np.zeros((1, 3)), "cell": np.zeros((3, 3)), "pbc": [False] * 3,
+            "stress": None, "group": ISOLATED_ATOM}  # fmt: skip
+    with ShardWriter(tmp_path / "x.h5") as writer:
+        for energy in (-7.0, -6.0):
+            writer.append(structure(energy=energy))
+        writer.append(Structure(**atom))
+    dataset = MultiTaskDataset(Manifest(datasets=[DatasetSpec(name="x", path=tmp_path / "x.h5")]), "all", 4.0)
+    statistics = head_statistics(dataset, 0)
+    assert statistics.info.reference_energies["Cu"] == pytest.approx(-3.25)
+    assert statistics.info.elements == {"Cu": 2}
+    assert statistics.force_rms == pytest.approx(math.sqrt(55 / 6))
+
+
+def test_head_without_energies_is_refused(tmp_path):
+    with ShardWriter(tmp_path / "x.h5") as writer:
+        writer.append(structure(energy=None))
+    dataset = MultiTaskDataset(Manifest(datasets=[DatasetSpec(name="x", path=tmp_path / "x.h5")]), "all", 4.0)
+    with pytest.raises(LamError, match="'x' has no energy label"):
+        head_statistics(dataset, 0)
+
+
+def test_describe_names_the_file_and_frame(manifest):
+    dataset = MultiTaskDataset(load_manifest(manifest), "train", 4.0)
+    row = int(dataset.rows[1][0])
+    assert dataset.name_of(1, row) == f"argon: argon.extxyz#{row} (row {row})"
+
+
+# -- state files -------------------------------------------------------------------------------
+
+
+def test_state_round_trip(tmp_path):
+    state = {
+        "tensors": {"weight": torch.randn(3, 2), "long": torch.arange(3), "empty": torch.zeros(0), "0d": torch.ones(())},
+        3: {0: "int keys", 1: True},
+        "mixed": [None, 1, 2.5, -math.inf, (1, ("a", None)), [], {}],
+        "ordered": OrderedDict(b=1, a=2),
+        "legacy": np.random.get_state(),  # noqa: NPY002
+        "numpy": np.arange(6.0).reshape(2, 3),
+        "scalar": np.float64(0.1),
+        "shared": [torch.ones(4)[:2]] * 2,
+        "transposed": torch.arange(6.0).reshape(2, 3).T,
+    }
+    io = SafetensorsCheckpointIO()
+    io.save_checkpoint(state, tmp_path / "a.ckpt")
+    back = io.load_checkpoint(tmp_path / "a.ckpt")
+    assert list(back) == list(state)
+    assert back[3] == state[3] and back["mixed"] == state["mixed"] and type(back["mixed"][4]) is tuple
+    assert back["ordered"] == dict(state["ordered"]) and back["scalar"] == 0.1
+    for name, tensor in state["tensors"].items():
+        assert torch.equal(back["tensors"][name], tensor) and back["tensors"][name].dtype == tensor.dtype
+    assert torch.equal(back["transposed"], state["transposed"])
+    assert all(np.array_equal(one, two) for one, two in zip(back["legacy"], state["legacy"], strict=True))
+    assert back["legacy"][1].dtype == np.uint32 and np.array_equal(back["numpy"], state["numpy"])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_state_of_a_kind_that_cannot_be_kept(tmp_path):
+    with pytest.raises(TypeError, match="cannot hold a Section|cannot hold a ModelMeta|cannot hold a type"):
+        SafetensorsCheckpointIO().save_checkpoint({"x": Section}, tmp_path / "a.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_are_no_state_are_refused(tmp_path):
+    io = SafetensorsCheckpointIO()
+    torch.save({"state_dict": {}}, tmp_path / "pickle.ckpt")
+    (tmp_path / "text.ckpt").write_text("hello")
+    (tmp_path / "empty.ckpt").touch()
+    save_file({"x": torch.ones(1)}, tmp_path / "other.ckpt")
+    save_file({"x": torch.ones(1)}, tmp_path / "new.ckpt", metadata={"format": "lam-training-state", "version": "99"})
+    save_file({"x": torch.ones(1)}, tmp_path / "odd.ckpt", metadata={"format": "lam-training-state", "version": "1"})
+    for name, text in {
+        "pickle": "damaged or no state", "text": "damaged or no state", "empty": "damaged or no state",
+        "missing": "damaged or no state", "other": "is no training state", "new": "newer lam", "odd": "is damaged",
+    }.items():  # fmt: skip
+        with pytest.raises(LamError, match=f"{name}.ckpt'.*{text}"):
+            io.load_checkpoint(tmp_path / f"{name}.ckpt")
+
+
+# -- log ---------------------------------------------------------------------------------------
+
+
+def test_log_gains_columns_and_drops_what_will_be_repeated(tmp_path):
+    file = tmp_path / "log" / "metrics.csv"
+    log = CsvLog(file)
+    log.log_metrics({"a": 1.0, "epoch": 0}, step=0)
+    log.log_metrics({"a": 2.0, "b": torch.tensor(0.5)}, step=1)
+    log.log_metrics({"b": 3.0}, step=4)
+    assert file.read_text().splitlines() == ["step,a,b", "1,1.0,", "2,2.0,0.5", "5,,3.0"]
+    with open(file, "a") as handle:
+        handle.write("6,1")  # a kill cut this line off
+    again = CsvLog(file)
+    again.resume(4)
+    again.log_metrics({"a": 7.0}, step=4)
+    assert file.read_text().splitlines() == ["step,a,b", "1,1.0,", "2,2.0,0.5", "5,7.0,"]
+    fresh = CsvLog(file)
+    fresh.resume(0)
+    assert not file.exists()
+
+
+# -- settings ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"manifest": "m"}, "'output' is missing"),
+        ({"output": "o", "manifest": "m", "step": 3}, "did you mean 'steps'"),
+        ({"output": "o", "manifest": "m", "batch": {"max_atom": 3}}, "did you mean 'max_atoms'"),
+        ({"output": "o", "manifest": "m", "name": "../x"}, "usable as the name of a folder"),
+        ({"output": "o", "manifest": "m", "log": {"wandb": "yes"}}, "'log.wandb'"),
+        ({"output": "o", "manifest": "m", "steps": 0}, "'steps' = 0"),
+    ],
+)
+def test_wrong_settings(values, text):
+    with pytest.raises(LamError, match=text):
+        PretrainConfig.parse(values)
