@@ -7,20 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging
+import torch
+from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+from torch import Tensor
 
 from lam.train.logs import CsvLog
 
 
-class Averaging(EMAWeightAveraging):
+class Averaging(WeightAveraging):
     """Exponential moving average of the weights: what is validated and saved.
+
+    A weight that does not change is kept bit by bit, as fine-tuning a head alone promises.
 
     Args:
         decay: of the average, per step.
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(decay=decay, use_buffers=False)
+
+        def average(before: Tensor, now: Tensor, _: Tensor) -> Tensor:
+            return torch.where(before == now, before, decay * before + (1.0 - decay) * now)
+
+        super().__init__(use_buffers=False, avg_fn=average)
         self._applied = False
 
     @property

@@ -1,5 +1,6 @@
 """Started by torchrun in test_processes.py: train, and keep the gradients of every step."""
 
+import os
 import sys
 
 import lightning.pytorch as pl
@@ -26,5 +27,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     gradients = Gradients()
     pretrain(load_config(PretrainConfig, sys.argv[1]), callbacks=[gradients])
-    if int(__import__("os").environ.get("RANK", 0)) == 0:
+    if os.environ["RANK"] == "0":
         save_file(gradients.found, sys.argv[2])

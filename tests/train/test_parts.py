@@ -6,6 +6,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from making import TINY
 from safetensors.torch import save_file
 
 from lam import keys
@@ -24,9 +25,6 @@ from lam.train.losses import SMALLEST_SCALE, combine, loss_sums
 from lam.train.schedule import build_optimizer, warmup_stable_decay
 from lam.train.state_io import SafetensorsCheckpointIO
 from lam.train.validation import ErrorSums
-
-TINY = {"cutoff": 4.0, "l_max": 1, "channels": 8, "scalar_channels": 8, "sender_channels": 4,
-        "radial_functions": 4, "readout_channels": 8}  # fmt: skip
 
 
 def structure(**fields) -> Structure:
@@ -57,7 +55,7 @@ def test_losses_by_hand():
     stress = batch[keys.LABEL_STRESS].clone()
     stress[1] += torch.diag(torch.tensor([0.02, 0.0, 0.0], dtype=torch.float64))
     output = {
-        keys.ENERGY: batch[keys.LABEL_ENERGY] + torch.tensor([0.4, -1.0]),
+        keys.ENERGY: batch[keys.LABEL_ENERGY] + torch.tensor([0.4, -1.0], dtype=torch.float64),
         keys.FORCES: forces,
         keys.STRESS: stress,
     }
@@ -67,7 +65,7 @@ def test_losses_by_hand():
     volume = 3.6 * 3.7 * 4.0
     assert torch.allclose(sums["energy"], torch.tensor([0.4 / 2 / 0.5, 1.0 / 2 / 0.8], dtype=torch.float64))
     assert torch.allclose(sums["forces"], torch.tensor([5.0 / 2.0, 0.0], dtype=torch.float64), atol=1e-5)
-    assert torch.allclose(sums["stress"], torch.tensor([0.0, 0.02 * volume / 2 / 0.8], dtype=torch.float64), atol=1e-5)
+    assert torch.allclose(sums["stress"], torch.tensor([0.0, 0.02 * volume / 2 / 0.8], dtype=torch.float64), atol=1e-4)
     assert {term: float(count) for term, count in counts.items()} == {"energy": 2, "forces": 4, "stress": 2}
     total = combine(sums, counts, {"energy": 2.0, "forces": 3.0, "stress": 0.5})
     expected = 2.0 * (0.4 + 0.625) / 2 + 3.0 * 2.5 / 4 + 0.5 * 0.01 * volume / 0.8 / 2
@@ -92,7 +90,7 @@ def test_missing_labels_have_no_influence(missing, fill):
             model(batch, create_graph=True), batch, torch.ones(2).double(), model.energy_scale(torch.float64)
         )
         combine(sums, counts, LossSection().model_dump()).backward()
-        assert float(sums[missing][1]) == 0.0
+        assert float(sums[missing].detach()[1]) == 0.0
         assert float(counts[missing]) == (2 if missing == "forces" else 1)
         return [parameter.grad.clone() for parameter in model.parameters()]
 
@@ -165,7 +163,9 @@ def test_schedule_at_its_limits(steps, warmup, decay):
 
 def test_weight_decay_is_for_matrices_only():
     torch.manual_seed(0)
-    model = Potential(ModelConfig.parse({**TINY, "n_layers": 2, "l_max": 2, "tensor_channels": 4}), [HeadInfo(name="a")])
+    model = Potential(
+        ModelConfig.parse({**TINY, "n_layers": 2, "l_max": 2, "tensor_channels": 4}), [HeadInfo(name="a")]
+    )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     model.backbone.layers[0].update.bias.requires_grad_(False)
     optimizer = build_optimizer(model.named_parameters(), OptimizerSection(weight_decay=0.01))
@@ -192,7 +192,8 @@ def test_isolated_atom_without_energy_is_no_reference(tmp_path):
     statistics = head_statistics(dataset, 0)
     assert statistics.info.reference_energies["Cu"] == pytest.approx(-3.25)
     assert statistics.info.elements == {"Cu": 2}
-    assert statistics.force_rms == pytest.approx(math.sqrt(55 / 6))
+    # Of normal components the mean norm is sqrt(8 / pi) times their RMS.
+    assert statistics.force_scale == pytest.approx((math.sqrt(5) + math.sqrt(50)) / 2 / math.sqrt(8 / math.pi))
 
 
 def test_head_without_energies_is_refused(tmp_path):
@@ -214,7 +215,12 @@ def test_describe_names_the_file_and_frame(manifest):
 
 def test_state_round_trip(tmp_path):
     state = {
-        "tensors": {"weight": torch.randn(3, 2), "long": torch.arange(3), "empty": torch.zeros(0), "0d": torch.ones(())},
+        "tensors": {
+            "weight": torch.randn(3, 2),
+            "long": torch.arange(3),
+            "empty": torch.zeros(0),
+            "0d": torch.ones(()),
+        },
         3: {0: "int keys", 1: True},
         "mixed": [None, 1, 2.5, -math.inf, (1, ("a", None)), [], {}],
         "ordered": OrderedDict(b=1, a=2),
@@ -239,7 +245,7 @@ def test_state_round_trip(tmp_path):
 
 
 def test_state_of_a_kind_that_cannot_be_kept(tmp_path):
-    with pytest.raises(TypeError, match="cannot hold a Section|cannot hold a ModelMeta|cannot hold a type"):
+    with pytest.raises(TypeError, match="a training state cannot hold a"):
         SafetensorsCheckpointIO().save_checkpoint({"x": Section}, tmp_path / "a.ckpt")
     assert not list(tmp_path.iterdir())
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import TINY
 from gradients_script import Gradients
+from making import TINY
 from safetensors.torch import load_file
 
 import lam

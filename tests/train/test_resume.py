@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from making import crystals, write_shard
 
 import lam
 from lam.data.manifest import DatasetSpec, Manifest, save_manifest
@@ -232,8 +233,6 @@ def test_state_of_another_model_is_refused(settings, stopped):
 
 
 def test_other_data_are_refused(settings, stopped, manifest, tmp_path):
-    from conftest import crystals, write_shard
-
     write_shard(tmp_path / "metals.h5", crystals(24, seed=5))
     specs = [
         DatasetSpec(name="metals", path=tmp_path / "metals.h5", split={"test": 0.15, "val": 0.15}),

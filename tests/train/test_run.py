@@ -109,7 +109,7 @@ def test_training_without_validation_data(settings, manifest, tmp_path):
 
 
 def test_refusals(settings, tmp_path, monkeypatch):
-    with pytest.raises(LamError, match="no head 'argn'. Did you mean 'argon'"):
+    with pytest.raises(LamError, match=r"no head 'argn'\. Did you mean 'argon'"):
         pretrain(settings(default_heads=["argn"]))
     with pytest.raises(LamError, match="sees no CUDA GPU"):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
