@@ -70,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
 
 def run_convert(args: argparse.Namespace) -> int:
     """`lam data convert`."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from lam.cli.console import make_console
     from lam.data.convert import MANIFEST, convert, find_inputs
 
-    console = Console()
+    console = make_console()
     begin = time.monotonic()
     jobs = args.jobs or min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 8)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -119,12 +119,11 @@ def run_check(args: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
-
+    from lam.cli.console import make_console
     from lam.data.audit import audit
     from lam.data.describe import open_inputs
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = make_console(soft_wrap=True, highlight=False)
     styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
     suspicious, report = 0, {}
     for data in open_inputs(args.inputs):
@@ -146,8 +145,9 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def _print_table(summaries: list[Summary]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from lam.cli.console import make_console
 
     table = Table(box=None, header_style="bold")
     for name in ("data set", "level of theory", "licence", "elements"):
@@ -166,7 +166,7 @@ def _print_table(summaries: list[Summary]) -> None:
             *(str(each.labels[label]) for label in ("energy", "forces", "stress")),
             "/".join(map(str, each.splits.values())) + (" (block)" if each.split_mode == "block" else ""),
         )
-    console = Console(markup=False)  # levels of theory may hold brackets
+    console = make_console(markup=False)  # levels of theory may hold brackets
     console.print(table)
     structures, atoms = sum(each.structures for each in summaries), sum(each.atoms for each in summaries)
     console.print(

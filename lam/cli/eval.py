@@ -27,7 +27,7 @@ and the plots parity.png, force-ratio.png and elements.png.
 examples:
   lam eval lam-nano labels.extxyz
   lam eval ./my-model labels.extxyz --head pbe -o evaluation
-  lam eval lam-nano configs/data/pretrain.yaml --split test -o evaluation
+  lam eval lam-nano data/shared/manifest.yaml --split test -o evaluation
 """
 
 
@@ -66,13 +66,10 @@ def run(args: argparse.Namespace) -> None:
     if args.output is not None and Path(args.output).exists() and not Path(args.output).is_dir():
         raise LamError(f"The output '{args.output}' is a file: name a folder.")
 
-    from rich.console import Console
-
+    from lam.cli.console import make_console
     from lam.evaluate import evaluate, write_plots, write_report
 
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = 120  # the reader of a file or pipe has room for names in one line
+    console = make_console(markup=False, highlight=False)
     with _progress(console) as progress:
         evaluation = evaluate(
             args.model,

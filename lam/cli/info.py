@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(metadata.to_dict(), indent=1, ensure_ascii=False))
         return
-    from rich.console import Console
+    from lam.cli.console import make_console
 
-    console = Console(markup=False, highlight=False)
+    console = make_console(markup=False, highlight=False)
     console.print(_facts(metadata, str(folder.resolve())))
     console.print("\nHeads")
     console.print(_heads(metadata))

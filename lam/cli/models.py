@@ -48,8 +48,9 @@ def run(args: argparse.Namespace) -> None:
     if not models:
         print("No model ships with this copy of lam; the path of a checkpoint folder works everywhere.")
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from lam.cli.console import make_console
 
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
@@ -60,4 +61,4 @@ def run(args: argparse.Namespace) -> None:
         size = f"{model['bytes'] / 1e6:.2f} MB"
         cells = [f"{model['parameters']:,}", size, str(model["elements"]), str(model["heads"]), model["path"]]
         table.add_row(model["name"], *cells)
-    Console(markup=False, highlight=False).print(table)
+    make_console(markup=False, highlight=False).print(table)

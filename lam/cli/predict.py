@@ -154,8 +154,9 @@ def _row(structure: Structure, prediction: Prediction) -> Row:
 
 
 def _print(rows: list[Row], count: int, output: Path | None) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from lam.cli.console import make_console
 
     table = Table(box=None, pad_edge=False)
     for name in ("structure", "formula", "head"):
@@ -165,7 +166,7 @@ def _print(rows: list[Row], count: int, output: Path | None) -> None:
     for row in rows:
         pressure = "-" if row.pressure is None else f"{row.pressure:.3f}"
         table.add_row(row.source, row.formula, row.head, f"{row.energy:.4f}", f"{row.max_force:.4f}", pressure)
-    console = Console(markup=False, highlight=False, soft_wrap=False)
+    console = make_console(markup=False, highlight=False, soft_wrap=False)
     console.print(table)
     if count > len(rows):
         hint = "" if output else "; write all with -o FILE"

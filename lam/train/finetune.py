@@ -35,9 +35,17 @@ from lam.train.config_finetune import FinetuneConfig
 from lam.train.data import DataModule
 from lam.train.errors import dataset_errors, interaction_residuals
 from lam.train.finetune_data import Labels, head_name, read_labels
-from lam.train.finetune_report import FineTuneResult, error_line, forgetting_line, pretraining_sample, sample_errors
+from lam.train.finetune_report import (
+    FineTuneResult,
+    drift_line,
+    error_line,
+    forgetting_line,
+    pretraining_sample,
+    sample_errors,
+)
 from lam.train.logs import CsvLog
 from lam.train.module import TrainingModule
+from lam.train.probes import drift_of_old_heads
 from lam.train.quiet import interruptible, quiet_lightning
 from lam.train.randomness import isolated_randomness, seed_all
 from lam.train.trainer import accelerator
@@ -114,8 +122,11 @@ def finetune(
             say(f"after {options.steps} steps, on the {labels.measured_on}: {error_line(after)}")
             kept_after = sample_errors(tuned, replay, options.forgetting_structures)
         forgetting = {h: {"before": kept_before[h], "after": kept_after[h]} for h in kept_before}
+        drift = None
         if not options.from_scratch:
+            drift = drift_of_old_heads(base, tuned)
             say(forgetting_line(forgetting))
+            say(drift_line(drift))
         result = FineTuneResult(
             path=out,
             head=name,
@@ -125,6 +136,7 @@ def finetune(
             before=before,
             after=after,
             forgetting=forgetting,
+            drift=drift,
             seconds=round(time.time() - started, 2),
         )
         _save(out, tuned, result, options, parent, work / LOG_FILE)

@@ -41,6 +41,9 @@ class FineTuneResult:
     """Error of the result."""
     forgetting: dict[str, dict[str, Errors]]
     """Head -> before and after, on a sample of its pretraining data; empty without such data."""
+    drift: float | None
+    """Mean change of the old heads' forces on built-in probe structures, relative to their size; 0 if they are
+    unchanged, None from scratch. Needs no data (see :mod:`lam.train.probes`)."""
     seconds: float
     """Wall time."""
 
@@ -103,7 +106,7 @@ def sample_errors(model: Potential, sample: MultiTaskDataset | None, count: int)
 def forgetting_line(forgetting: dict[str, dict[str, Errors]]) -> str:
     """Return how the errors on pretraining data changed, as text."""
     if not forgetting:
-        return "forgetting: not measured, no pretraining data here (name a manifest with --pretraining-data)"
+        return "forgetting: errors not measured, no pretraining data here (name a manifest with --pretraining-data)"
     units = {"force_ratio": "relative to zero forces", "force_mae": "eV/A", "energy_mae": "eV/atom"}
     for quantity, what in units.items():
         pairs = [(entry["before"].get(quantity), entry["after"].get(quantity)) for entry in forgetting.values()]
@@ -115,4 +118,11 @@ def forgetting_line(forgetting: dict[str, dict[str, Errors]]) -> str:
                 f"forgetting: median {kind} error of {len(pairs)} old head(s) on their own held-out data, {what}: "
                 f"{before:.3f} before, {after:.3f} after"
             )
-    return "forgetting: not measured, the pretraining data have no labels"
+    return "forgetting: errors not measured, the pretraining data have no labels"
+
+
+def drift_line(drift: float | None) -> str:
+    """Return how far the old heads moved, as text."""
+    if drift is None:
+        return "drift: not measured, the old heads cover none of the built-in probe structures"
+    return f"drift: the old heads' forces on built-in probe structures changed by {100 * drift:.1f} % of their size"

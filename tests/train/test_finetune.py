@@ -108,6 +108,11 @@ def test_forgetting_is_measured(full, pretrained, manifest):
     assert record["forgetting"] == full.forgetting
 
 
+def test_drift_of_old_heads_needs_no_data(full, head_only):
+    assert head_only.drift == 0.0
+    assert full.drift > 1e-3
+
+
 def test_head_leaves_everything_else_as_it_is(head_only, pretrained):
     old, new = lam.load(pretrained), lam.load(head_only.path)
     before, after = old.state_dict(), new.state_dict()
