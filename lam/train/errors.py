@@ -46,6 +46,46 @@ def dataset_errors(
     return errors
 
 
+UNITS = {
+    "energy_mae": "energy_mae_eV_per_atom",
+    "force_mae": "force_mae_eV_per_A",
+    "force_ratio": "force_mae_over_zero_forces",
+    "stress_mae": "stress_mae_eV_per_A3",
+}
+"""Names of the errors in a checkpoint, with their units."""
+
+
+def record_errors(model: Potential, held_out: MultiTaskDataset) -> dict[str, float]:
+    """Measure the heads on held-out data and note the errors in their descriptions.
+
+    Args:
+        model: the model; its ``heads`` get new ``metrics``.
+        held_out: held-out structures.
+
+    Returns:
+        A summary over the heads whose data have forces to speak of (see ``SMALL_FORCES``).
+    """
+    errors = dataset_errors(model, held_out)
+    sizes = dict(zip(held_out.names, held_out.sizes.tolist(), strict=True))
+    model.heads = [
+        head.model_copy(
+            update={
+                "metrics": {UNITS[key]: value for key, value in errors.get(head.name, {}).items()}
+                | {"test_structures": float(sizes.get(head.name, 0))}
+            }
+        )
+        for head in model.heads
+    ]
+    ratios = torch.tensor([entry["force_ratio"] for entry in errors.values() if "force_ratio" in entry])
+    if not len(ratios):
+        return {}
+    return {
+        "force_mae_over_zero_forces_median": float(ratios.median()),
+        "force_mae_over_zero_forces_worst": float(ratios.max()),
+        "data_sets_with_mean_force_above_0.05_eV_per_A": float(len(ratios)),
+    }
+
+
 def interaction_residuals(model: Potential, dataset: MultiTaskDataset, head: str) -> tuple[torch.Tensor, list[int]]:
     """Return label minus interaction energy (without references) of a head, and the items it belongs to.
 

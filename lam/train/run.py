@@ -20,6 +20,7 @@ from lam.model import Potential
 from lam.train.callbacks import Averaging
 from lam.train.config import PretrainConfig
 from lam.train.data import DataModule
+from lam.train.errors import record_errors
 from lam.train.heads import HeadStatistics, head_statistics
 from lam.train.module import TrainingModule
 from lam.train.quiet import interruptible, quiet_lightning
@@ -81,7 +82,10 @@ def pretrain(config: PretrainConfig, callbacks: Sequence[pl.Callback] = ()) -> P
                 "seconds_of_last_run": round(time.time() - started, 1),
                 "splits": {name: split.mode for name, split in zip(data.train.names, data.train.splits, strict=True)},
             }
-            save_checkpoint(target, module.model, metadata=CheckpointMetadata(name=config.name, training=training))
+            model = module.model.to(device="cpu", dtype=torch.float32)
+            metrics = _held_out_errors(model, data)
+            metadata = CheckpointMetadata(name=config.name, training=training, metrics=metrics)
+            save_checkpoint(target, model, metadata=metadata)
             print(f"Wrote the checkpoint {target}", flush=True)
         trainer.strategy.barrier()
     return target
@@ -116,6 +120,16 @@ def _train(
         )
     averaging.apply(trainer, module)
     return module
+
+
+def _held_out_errors(model: Potential, data: DataModule) -> dict[str, float]:
+    """Measure every head on its test split; the errors go into the heads' descriptions."""
+    train = data.train
+    test = MultiTaskDataset(train.manifest, "test", train.cutoff, heads=model.head_names)
+    if not len(test):
+        return {}
+    print(f"Measuring the errors on {len(test)} held-out structures", flush=True)
+    return record_errors(model, test)
 
 
 def _data_module(config: PretrainConfig, cutoff: float) -> DataModule:

@@ -13,8 +13,11 @@ import yaml
 
 import lam
 from lam import keys
+from lam.data.dataset import MultiTaskDataset
+from lam.data.manifest import load_manifest
 from lam.errors import LamError
 from lam.train.config import PretrainConfig
+from lam.train.errors import dataset_errors
 from lam.train.run import pretrain
 
 ROOT = Path(__file__).parents[2]
@@ -178,3 +181,14 @@ def _environment(folder: Path) -> dict[str, str]:
     (folder / "home").mkdir()
     keep = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "XDG"))}
     return keep | {"HOME": str(folder / "home"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_heads_carry_their_errors_on_held_out_data(pretrained, manifest):
+    model = lam.load(pretrained)
+    test = MultiTaskDataset(load_manifest(manifest), "test", model.cutoff, heads=model.head_names)
+    measured = dataset_errors(model, test)
+    for head, count in zip(model.heads, test.sizes, strict=True):
+        assert head.metrics["test_structures"] == count > 0
+        assert head.metrics["force_mae_eV_per_A"] == pytest.approx(measured[head.name]["force_mae"])
+    assert "stress_mae_eV_per_A3" in model.heads[0].metrics and "stress_mae_eV_per_A3" not in model.heads[1].metrics
+    assert model.metadata.metrics["force_mae_over_zero_forces_worst"] > 0
