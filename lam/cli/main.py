@@ -90,7 +90,9 @@ def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
     return args
 
 
-def _fail(message: object) -> int:
+def _fail(error: LamError | str) -> int:
+    # An error in a data-loader worker arrives wrapped in the worker's traceback: its last line is ours.
+    message = str(error).rpartition("lam.errors.LamError: ")[2].strip()
     print(f"lam: error: {message}", file=sys.stderr)
     return 2
 

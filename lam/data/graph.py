@@ -39,8 +39,8 @@ def build_graph(
 ) -> AtomicGraph:
     """Return the graph of a structure: neighbours within ``cutoff``, labels and their masks.
 
-    Positions are centred (and, if atoms drifted far out of the cell, wrapped) before they are rounded to
-    ``dtype``; nothing that a model predicts depends on it. A missing label reads zero and is masked.
+    Positions are centred, and wrapped if atoms drifted far out of the cell; nothing that a model predicts
+    depends on it. A missing label reads zero and is masked.
     Atoms that overlap give a :class:`~lam.errors.LamWarning` that names the structure.
 
     Args:
@@ -53,7 +53,7 @@ def build_graph(
     """
     positions = wrap(structure.positions, structure.cell, structure.pbc)
     pairs, shift, distances = find_pairs(positions, structure.cell, structure.pbc, cutoff)
-    warn_if_overlapping(distances, structure.where)
+    warn_if_overlapping(structure.numbers, pairs, distances, structure.where)
     forces, stress = structure.forces, structure.stress
     count = len(structure)
 

@@ -7,10 +7,13 @@ import warnings
 
 import numpy as np
 import vesin
+from ase.data import chemical_symbols, covalent_radii
 
 from lam.errors import LamWarning
 
-OVERLAP = 0.1  # Angstrom: atoms closer than this cannot be meant
+OVERLAP = 0.3
+"""Atoms closer than this times the sum of their covalent radii cannot be meant."""
+_LARGEST_OVERLAP = OVERLAP * 2 * float(covalent_radii.max())
 _KEPT_POINTER_TYPES = 256
 
 
@@ -62,17 +65,25 @@ def _forget_pointer_types() -> None:
             del cache[kind]
 
 
-def warn_if_overlapping(distances: np.ndarray, where: str) -> None:
+def warn_if_overlapping(numbers: np.ndarray, pairs: np.ndarray, distances: np.ndarray, where: str) -> None:
     """Give a :class:`~lam.errors.LamWarning` that names the structure if two of its atoms overlap.
 
     Args:
-        distances: (E,) distances of its pairs, Angstrom.
+        numbers: (N,) atomic numbers.
+        pairs: (E, 2) its pairs of atoms.
+        distances: (E,) their distances, Angstrom.
         where: name of the structure.
     """
-    shortest = distances.min(initial=np.inf)
-    if shortest < OVERLAP:
+    close = np.flatnonzero(distances < _LARGEST_OVERLAP)
+    if not len(close):
+        return
+    elements = numbers[pairs[close]]
+    shares = distances[close] / covalent_radii[elements].sum(axis=1)
+    worst = int(shares.argmin())
+    if shares[worst] < OVERLAP:
+        first, second = (chemical_symbols[z] for z in elements[worst])
         warnings.warn(
-            f"{where}: two atoms are only {shortest:.3g} Angstrom apart; "
+            f"{where}: {first} and {second} atoms overlap ({distances[close][worst]:.2f} Angstrom apart); "
             "its energy and forces mean nothing. Check the positions.",
             LamWarning,
             stacklevel=3,

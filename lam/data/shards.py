@@ -103,8 +103,8 @@ class ShardWriter:
         """Add one structure."""
         count = len(structure)
         file_name, frame = _split_source(structure.source)
-        _, _, distances = find_pairs(structure.positions, structure.cell, structure.pbc, PAIR_RADII[-1])
-        warn_if_overlapping(distances, structure.where)
+        pairs, _, distances = find_pairs(structure.positions, structure.cell, structure.pbc, PAIR_RADII[-1])
+        warn_if_overlapping(structure.numbers, pairs, distances, structure.where)
         labels = (structure.energy, structure.forces, structure.stress)
         state = (structure.total_charge, structure.spin_multiplicity)
         mask = sum(1 << bit for bit, value in enumerate((*labels, *state)) if value is not None)

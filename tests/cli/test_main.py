@@ -164,3 +164,20 @@ def test_finetune_passes_its_arguments_on(monkeypatch, tmp_path):
 def test_finetune_misuse(capsys):
     assert "--method" in error_of(capsys, "finetune", "--model", "m", "--data", "d", "--method", "lora", "--out", "o")
     assert "required" in error_of(capsys, "finetune", "--model", "m")
+
+
+def test_an_error_in_a_data_loader_worker_is_one_sentence_too(monkeypatch, capsys):
+    import lam.cli.models
+    from lam.errors import LamError
+
+    def run(_):
+        raise LamError(
+            "Caught LamError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+            '  File "x.py", line 1, in y\nlam.errors.LamError: The shard is damaged.\n'
+        )
+
+    monkeypatch.setattr(lam.cli.models, "run", run)
+    from lam.cli.main import main
+
+    assert main(["models"]) == 2
+    assert capsys.readouterr().err == "lam: error: The shard is damaged.\n"
