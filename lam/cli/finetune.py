@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--model", required=True, help="name of a shipped model, or path of a checkpoint")
     parser.add_argument("--data", required=True, nargs="+", metavar="FILE", help="files with labelled structures")
-    parser.add_argument("--method", required=True, choices=("full", "head"), help="train everything, or the head only")
+    parser.add_argument("--method", choices=("full", "head"), help="train everything (the default), or the head only")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the new checkpoint")
     parser.add_argument("--head", metavar="NAME", help="head to start from (default: chosen by the model)")
     parser.add_argument("--new-head", metavar="NAME", help="name of the new head (default: name of the data file)")
