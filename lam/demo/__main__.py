@@ -18,7 +18,7 @@ def main() -> int:
     """Run the demo; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m lam.demo",
-        description="Predict a molecule, a crystal, a surface and a liquid with the shipped model; label a hydrated "
+        description="Predict a molecule, a crystal, a surface and a liquid with the shipped model; label a "
         "peptide with GFN2-xTB; fine-tune the model on 10, 25 and 50 labels and compare with training from scratch.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -70,6 +70,7 @@ def learning_curve(
     *,
     sizes: tuple[int, ...],
     steps: int,
+    learning_rate: float,
     seed: int = 0,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Curve:
@@ -82,6 +83,7 @@ def learning_curve(
         out: folder for the checkpoints ``finetuned-<n>`` and ``scratch-<n>``, and their logs.
         sizes: numbers of labels, ascending.
         steps: optimiser steps of every training.
+        learning_rate: peak learning rate of every training.
         seed: of every training.
         tell: called with the name of each stage that begins; ``2 * len(sizes) + 1`` in all.
 
@@ -106,7 +108,7 @@ def learning_curve(
             with _log_to(target.with_suffix(".log")):
                 lam.finetune(
                     model, subset, test=test, method="full", out=target, head=head, new_head=NEW_HEAD, steps=steps,
-                    seed=seed, from_scratch=from_scratch,
+                    seed=seed, from_scratch=from_scratch, learning_rate=learning_rate,
                 )  # fmt: skip
             evaluation = _on_test(target, frames, head=NEW_HEAD)
             errors[kind] = errors_of(evaluation)

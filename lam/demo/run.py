@@ -29,8 +29,10 @@ class DemoSettings:
     """Name or path of the pretrained model."""
     sizes: tuple[int, ...] = (10, 25, 50)
     """Numbers of labels of the learning curve."""
-    steps: int = 400
-    """Optimiser steps of every training."""
+    steps: int = 80
+    """Optimiser steps of every training: a few seconds."""
+    learning_rate: float = 5e-3
+    """Peak learning rate of every training; from scratch, lower and higher ones end worse."""
     labels: LabelSettings = field(default_factory=LabelSettings)
     """How the labels are made."""
 
@@ -52,7 +54,7 @@ def run_demo(out: str | Path, settings: DemoSettings, console: Console) -> dict[
     out.mkdir(parents=True, exist_ok=True)
     console.rule(f"1. Zero-shot predictions of {settings.model}")
     zero_shot = _zero_shot(settings.model, out, console)
-    console.rule(f"2. Labels: alanine dipeptide with water, by {settings.labels.method}")
+    console.rule(f"2. Labels: alanine dipeptide, by {settings.labels.method}")
     labels, test = _labels(settings.labels, out, console)
     console.rule(f"3. Few labels: {settings.steps} steps from {settings.model}, and from scratch")
     curve = _learning_curve(settings, labels, test, out, console)
@@ -162,7 +164,14 @@ def _learning_curve(settings: DemoSettings, labels: Path, test: Path, out: Path,
             count += 1
 
         return learning_curve(
-            settings.model, labels, test, out, sizes=settings.sizes, steps=settings.steps, tell=tell
+            settings.model,
+            labels,
+            test,
+            out,
+            sizes=settings.sizes,
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            tell=tell,
         )
 
 

@@ -1,8 +1,8 @@
-"""The system that the demo labels itself: alanine dipeptide with four water molecules, by GFN2-xTB.
+"""The system that the demo labels itself: alanine dipeptide by GFN2-xTB, if asked with water around it.
 
-Twenty-two atoms with two soft backbone angles, four kinds of hydrogen bond and twelve atoms of water:
-small enough to label in a minute, rich enough that ten labels do not settle it. It is a finite cluster
-on purpose: tblite has no k-points, and its labels of small periodic cells are not extensive.
+Twenty-two atoms with two soft backbone angles: small enough to label in a minute on two cores, flexible
+enough that ten labels do not settle it. It is a finite system on purpose: tblite has no k-points, and its
+labels of small periodic cells are not extensive.
 
 Labels come from short independent trajectories (walkers). Training and test frames never share one.
 """
@@ -75,7 +75,7 @@ class LabelSettings:
 
     method: str = "GFN2-xTB"
     """Level of theory, as tblite names it."""
-    waters: int = 4
+    waters: int = 0
     """Number of water molecules."""
     temperature: float = 400.0
     """K."""

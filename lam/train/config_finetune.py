@@ -18,7 +18,7 @@ class FinetuneConfig(Section):
     steps: int = Field(1000, ge=0)
     """Number of optimiser steps; 0 only refits the reference energies."""
     learning_rate: float | None = Field(None, gt=0)
-    """Peak learning rate; by default 2e-3 for ``full``, 1e-2 for ``head`` and 5e-3 from scratch."""
+    """Peak learning rate; by default 3e-3 for ``full``, 1e-2 for ``head`` and 5e-3 from scratch."""
     max_atoms: int = Field(256, ge=1)
     """Atoms per batch."""
     max_edges: int = Field(16384, ge=1)
@@ -41,4 +41,4 @@ class FinetuneConfig(Section):
         """The peak learning rate."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return 5e-3 if self.from_scratch else {"full": 2e-3, "head": 1e-2}[self.method]
+        return 5e-3 if self.from_scratch else {"full": 3e-3, "head": 1e-2}[self.method]
