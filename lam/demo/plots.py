@@ -72,7 +72,7 @@ def plot_curve(curve: Curve, path: Path) -> Path:
             _plain_ticks(axes)
             axes.margins(x=0.12, y=0.18)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-        figure.suptitle("Test error of alanine dipeptide + 4 H₂O (GFN2-xTB)", fontsize=11)
+        figure.suptitle("Test error of alanine dipeptide (GFN2-xTB)", fontsize=11)
     return path
 
 
