@@ -306,7 +306,10 @@ def _cost(card: Card) -> str:
         "optimiser steps": f"{training['steps']:,}" if "steps" in training else None,
         "batch": f"up to {batch['max_atoms']:,} atoms and {batch['max_edges']:,} edges per process" if batch else None,
         "processes": training.get("processes"),
-        "wall time of the (last) run": _duration(training.get("seconds_of_last_run")),
+        # Of a resumed training this is its last stretch only: a total that is given replaces it.
+        "wall time of the (last) run": None
+        if any("wall time" in key for key in card.cost)
+        else _duration(training.get("seconds_of_last_run")),
         "precision": config.get("precision"),
         **card.cost,
     }
