@@ -33,7 +33,8 @@ class Section(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             lines = [_describe(cls, problem) for problem in error.errors()]
-            raise LamError(f"In {where}: " + "; ".join(lines) + ".") from None
+            text = "; ".join(lines)
+            raise LamError(f"In {where}: {text}{'' if text.endswith('?') else '.'}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that :meth:`parse` turns back into an equal section."""

@@ -98,7 +98,7 @@ class Auditor:
         try:
             structure = read()  # type: ignore[operator]
         except LamError as error:
-            self.broken.append(str(error))
+            self.broken.append(str(error).rstrip("."))
             return
         self.update(structure)
 

@@ -161,7 +161,12 @@ def convert(
         # The largest first, so that no process is left alone with it at the end.
         for name, file in sorted(files.items(), key=lambda item: -item[1].stat().st_size)
     ]
-    yield from _run(tasks, jobs, force)
+    try:
+        yield from _run(tasks, jobs, force)
+    except LamError:
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()  # the first file failed: leave nothing behind
+        raise
     specs = [_spec(name, out / f"{name}.h5", known.get(name, Metadata())) for name in files]
     save_manifest(Manifest(datasets=specs), out / MANIFEST)
 

@@ -107,3 +107,12 @@ def test_the_script_of_the_repository(labels, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "manifest.yaml").is_file() and (tmp_path / "out" / "labels.h5").is_file()
+
+
+def test_a_failed_conversion_leaves_no_empty_folder(tmp_path, capsys):
+    from lam.cli.main import main
+
+    (tmp_path / "bad.extxyz").write_text('1\nProperties=species:S:1:pos:R:3 REF_energy=nan pbc="F F F"\nH 0 0 0\n')
+    assert main(["data", "convert", str(tmp_path / "bad.extxyz"), "-o", str(tmp_path / "out")]) == 2
+    assert "bad.extxyz#0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

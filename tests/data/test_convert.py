@@ -73,7 +73,7 @@ def test_a_bad_frame_stops_by_name_and_leaves_nothing_half_written(folder, tmp_p
         file.write("1\nProperties=species:S:1:pos:R:3 energy=nan\nH 0 0 0\n")
     with pytest.raises(LamError, match=r"molecules\.extxyz#6"):
         list(convert([folder], tmp_path / "out", jobs=jobs))
-    assert {p.name for p in (tmp_path / "out").iterdir()} <= {"crystals.h5"}
+    assert {p.name for p in (tmp_path / "out").glob("*")} <= {"crystals.h5"}
 
 
 def test_inputs_that_cannot_be(tmp_path, folder):
