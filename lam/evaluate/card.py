@@ -336,12 +336,14 @@ def _physics(card: Card) -> str:
 def _reproduce(card: Card) -> str:
     name = card.metadata.name
     short = name.removeprefix("lam-")
+    processes = card.metadata.training.get("processes") or 1
+    launch = "python" if processes == 1 else f"torchrun --standalone --nproc-per-node={processes}"
     return f"""\
 ## How to reproduce
 
 ```bash
 lam data convert ../shared/data -o data/shared --metadata configs/data/shared.yaml
-python train.py configs/pretrain/{short}.yaml
+{launch} train.py configs/pretrain/{short}.yaml
 lam eval {name} data/shared/manifest.yaml -o evaluation
 python model_cards/write_card.py {name} evaluation/report.json
 ```

@@ -228,6 +228,7 @@ def _colour_scale(values: np.ndarray) -> Normalize:
     if not len(values):
         return Normalize(0, 1)
     low, high = float(values.min()), float(values.max())
+    low = max(low, high / 1000)  # zero by symmetry is no accuracy: three decades are enough
     return LogNorm(low, high) if high > 3 * low else Normalize(0, high)
 
 
