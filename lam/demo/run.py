@@ -32,7 +32,7 @@ class DemoSettings:
     steps: int = 80
     """Optimiser steps of every training: a few seconds."""
     learning_rate: float = 5e-3
-    """Peak learning rate of every training; from scratch, lower and higher ones end worse."""
+    """Peak learning rate of every training, fine-tuned and from scratch alike."""
     labels: LabelSettings = field(default_factory=LabelSettings)
     """How the labels are made."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ase.io
 import pytest
 import torch
-from making import TINY, clusters, crystals, write_shard
+from making import TINY, clusters, crystals, shifted, write_shard
 
 from lam.data.manifest import DatasetSpec, Manifest, save_manifest
 from lam.train.config import PretrainConfig
@@ -68,3 +69,11 @@ def pretrained(manifest, tmp_path_factory) -> Path:
         }
     )
     return pretrain(config)
+
+
+@pytest.fixture(scope="session")
+def labels(tmp_path_factory) -> Path:
+    """Twenty crystals of copper, independent frames of one formula, with EMT labels shifted by 100 eV."""
+    file = tmp_path_factory.mktemp("labels") / "new.labels.extxyz"
+    ase.io.write(file, [shifted(atoms) for atoms in crystals(20, seed=3, metals=("Cu",), rattle=0.25)])
+    return file

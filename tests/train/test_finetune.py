@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from making import clusters, crystals, write_shard
+from making import clusters, crystals, shifted, write_shard
 
 import lam
 from lam import keys
@@ -27,14 +27,6 @@ FAST = {"steps": 30, "quiet": True}
 
 
 @pytest.fixture(scope="session")
-def labels(tmp_path_factory) -> Path:
-    """Twenty crystals of copper, independent frames of one formula, with EMT labels shifted by 100 eV."""
-    file = tmp_path_factory.mktemp("labels") / "new.labels.extxyz"
-    ase.io.write(file, [_shifted(atoms) for atoms in crystals(20, seed=3, metals=("Cu",), rattle=0.25)])
-    return file
-
-
-@pytest.fixture(scope="session")
 def full(pretrained, labels, manifest, tmp_path_factory):
     """Return the result of a fine-tune of all weights."""
     out = tmp_path_factory.mktemp("full") / "tuned"
@@ -46,15 +38,6 @@ def head_only(pretrained, labels, tmp_path_factory):
     """Return the result of a fine-tune of the head."""
     out = tmp_path_factory.mktemp("head") / "tuned"
     return finetune(pretrained, labels, out=out, method="head", new_head="shifted", steps=60, quiet=True)
-
-
-def _shifted(atoms: Atoms) -> Atoms:
-    """Return the atoms with labels of a level of theory whose energies differ by 100 eV per atom."""
-    copy = atoms.copy()
-    copy.info["REF_energy"] = atoms.get_potential_energy() - 100.0 * len(atoms)
-    copy.arrays["REF_forces"] = atoms.get_forces()
-    copy.info["REF_stress"] = atoms.get_stress(voigt=False)
-    return copy
 
 
 def predict(model, atoms: Atoms, head: str) -> dict[str, torch.Tensor]:
@@ -170,7 +153,7 @@ def test_from_scratch(pretrained, labels, tmp_path):
 
 def test_test_files(pretrained, labels, tmp_path):
     unseen = tmp_path / "unseen.extxyz"
-    ase.io.write(unseen, [_shifted(atoms) for atoms in crystals(4, seed=6, metals=("Cu",))])
+    ase.io.write(unseen, [shifted(atoms) for atoms in crystals(4, seed=6, metals=("Cu",))])
     result = finetune(pretrained, labels, out=tmp_path / "o", test=unseen, **FAST)
     assert result.measured_on == "test data" and result.n_train == 20
     tuned = lam.load(tmp_path / "o")
@@ -221,7 +204,7 @@ def test_groups_that_are_stated_are_kept_together(pretrained, tmp_path):
     from lam.train.config_finetune import FinetuneConfig
     from lam.train.finetune_data import read_labels
 
-    frames = [_shifted(atoms) for atoms in crystals(20, seed=3)]
+    frames = [shifted(atoms) for atoms in crystals(20, seed=3)]
     for index, atoms in enumerate(frames):
         atoms.info["group"] = f"run {index // 2}"
     ase.io.write(tmp_path / "grouped.extxyz", frames)
@@ -233,7 +216,7 @@ def test_groups_that_are_stated_are_kept_together(pretrained, tmp_path):
 
 
 def test_few_labels_are_measured_on_themselves(pretrained, tmp_path):
-    ase.io.write(tmp_path / "few.extxyz", [_shifted(atoms) for atoms in crystals(3, seed=3, metals=("Cu",))])
+    ase.io.write(tmp_path / "few.extxyz", [shifted(atoms) for atoms in crystals(3, seed=3, metals=("Cu",))])
     result = finetune(pretrained, tmp_path / "few.extxyz", out=tmp_path / "o", **FAST)
     assert result.measured_on == "training labels" and result.n_train == 3
 
@@ -289,7 +272,7 @@ def _no_labels(atoms):
 
 
 def _xenon(atoms):
-    copy = _shifted(atoms)
+    copy = shifted(atoms)
     copy.numbers[0] = 54
     return copy
 
@@ -320,7 +303,7 @@ def test_test_data_that_cannot_be_used(pretrained, labels, tmp_path):
     ase.io.write(tmp_path / "unlabelled.extxyz", [_no_labels(atoms) for atoms in crystals(2, metals=("Cu",))])
     with pytest.raises(LamError, match="no labels to measure on"):
         finetune(pretrained, labels, out=tmp_path / "o", test=tmp_path / "unlabelled.extxyz", **FAST)
-    ase.io.write(tmp_path / "al.extxyz", [_shifted(atoms) for atoms in crystals(2, metals=("Al",))])
+    ase.io.write(tmp_path / "al.extxyz", [shifted(atoms) for atoms in crystals(2, metals=("Al",))])
     with pytest.raises(LamError, match="contain Al, which no training label has"):
         finetune(pretrained, labels, out=tmp_path / "o", test=tmp_path / "al.extxyz", **FAST)
 
@@ -339,7 +322,7 @@ def test_elements_of_several_heads(pretrained, tmp_path):
     """No head covers copper and argon; the one with most of the elements is the start."""
     frames = []
     for atoms in crystals(6, metals=("Cu",)):
-        copy = _shifted(atoms)
+        copy = shifted(atoms)
         copy.numbers[0] = 18
         frames.append(copy)
     ase.io.write(tmp_path / "mixed.extxyz", frames)
