@@ -1,31 +1,17 @@
-"""The backbone: element embedding, geometry of the edges, layers of messages and products."""
+"""The backbone: element embedding, layers of messages and products."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import torch
 from torch import Tensor, nn
 
 from lam import keys
-from lam.model.angular import harmonics
 from lam.model.config import ModelConfig
-from lam.model.edges import EdgeBlocks
+from lam.model.edges import Edges
 from lam.model.embedding import ChargeSpinEmbedding
-from lam.model.layer import EdgeGeometry, Layer
-from lam.model.radial import RadialBasis, soft_inner_limit
+from lam.model.kernels import messages
+from lam.model.layer import Layer
+from lam.model.radial import RadialBasis
 from lam.model.repulsion import pair_radii
-
-# Smallest distance that is told from zero, Angstrom: overlapping atoms give finite numbers.
-_SMALLEST = 1e-4
-
-
-class Lengths(NamedTuple):
-    """Distances of the edges and the sums of the covalent radii of their ends, Angstrom, both (S,)."""
-
-    distances: Tensor
-    reach: Tensor
-
 
 class Backbone(nn.Module):
     """E(3)-equivariant message passing with products on the nodes (the density trick).
@@ -44,26 +30,30 @@ class Backbone(nn.Module):
         self.layers = nn.ModuleList(Layer(config, first=i == 0, last=i == last) for i in range(config.n_layers))
         self.register_buffer("radii", pair_radii(config.max_atomic_number))
 
-    def lengths(self, numbers: Tensor, edges: EdgeBlocks) -> Lengths:
-        """Measure the edges."""
-        distances = torch.sqrt(edges.vectors.square().sum(-1) + _SMALLEST**2)
-        radii = self.radii[numbers]
-        return Lengths(distances, radii[edges.centers] + radii[edges.neighbors])
-
-    def forward(self, graph: dict[str, Tensor], edges: EdgeBlocks, lengths: Lengths) -> Tensor:
-        """Return the scalars of every atom, (N, S)."""
-        numbers, batch = graph[keys.ATOMIC_NUMBERS], graph[keys.BATCH]
-        context = self.charge_spin(
-            graph[keys.TOTAL_CHARGE], graph[keys.SPIN_MULTIPLICITY], graph[keys.N_ATOMS], batch, numbers
+    def context(self, graph: dict[str, Tensor]) -> Tensor:
+        """Return the bias of charge and spin on every atom, (N, S)."""
+        return self.charge_spin(
+            graph[keys.TOTAL_CHARGE],
+            graph[keys.SPIN_MULTIPLICITY],
+            graph[keys.N_ATOMS],
+            graph[keys.BATCH],
+            graph[keys.ATOMIC_NUMBERS],
         )
-        geometry = self._geometry(edges, lengths)
+
+    def forward(self, graph: dict[str, Tensor], edges: Edges) -> Tensor:
+        """Return the scalars of every atom, (N, S)."""
+        numbers, context = graph[keys.ATOMIC_NUMBERS], self.context(graph)
+        sum_messages = messages(
+            edges.vectors,
+            edges.starts,
+            edges.neighbors,
+            self.radii[numbers],
+            self.radial.scale,
+            self.config.cutoff,
+            self.config.l_max,
+        )
         scalars, tensors = self.element(numbers), None
         for layer in self.layers:
-            scalars, tensors = layer(scalars, tensors, numbers, context, edges, geometry)
+            sums = sum_messages(*layer.senders(scalars, tensors))
+            scalars, tensors = layer.receive(sums, scalars, numbers, context)
         return scalars
-
-    def _geometry(self, edges: EdgeBlocks, lengths: Lengths) -> EdgeGeometry:
-        radial = self.radial(soft_inner_limit(*lengths))
-        angular = harmonics(edges.vectors / lengths.distances[:, None], self.config.l_max)
-        both = (angular[:, :, None] * radial[:, None, :]).flatten(1)
-        return EdgeGeometry(radial, angular, both)

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lam.model.angular import degree_of_component
 from lam.model.config import ModelConfig
-from lam.model.edges import EdgeBlocks
 from lam.model.product import ChannelMix, NodeProduct
 
 TENSOR_DEGREES = (1, 2)
 """Degrees of the tensors that atoms send to their neighbours."""
+_TENSOR_SLICES = (slice(0, 3), slice(3, 8))
 
 
-@dataclass(frozen=True)
-class EdgeGeometry:
-    """What the layers know of the edges' geometry.
-
-    Attributes:
-        radial: radial functions, (S, n).
-        angular: spherical harmonics, (S, M).
-        radial_angular: their outer product, (S, M * n).
-    """
-
-    radial: Tensor
-    angular: Tensor
-    radial_angular: Tensor
+Senders = tuple[Tensor, Tensor, Tensor]
+"""What atoms send: q (N, S), its l = 1, 2 tensors (N, 8 S), passed tensors (N, 8 C_t); widths 0 for none."""
 
 
 class Message(nn.Module):
@@ -47,7 +34,7 @@ class Message(nn.Module):
     def __init__(self, config: ModelConfig, *, first: bool) -> None:
         super().__init__()
         self.first = first
-        self.n_components = (config.l_max + 1) ** 2
+        n_components = (config.l_max + 1) ** 2
         n_pairs = config.radial_functions * config.sender_channels
         n_in = n_pairs
         self.sender = nn.Linear(config.scalar_channels, config.sender_channels, bias=False)
@@ -60,37 +47,40 @@ class Message(nn.Module):
         nn.init.normal_(self.gate.weight, std=0.3)
         self.mix = ChannelMix(degree_of_component(config.l_max), n_in, config.channels)
         # Senders start somewhat below one in the first layer, and at about one in the others.
-        scale = torch.full((self.n_components,), 2.0 if first else 1.0)
+        scale = torch.full((n_components,), 2.0 if first else 1.0)
         scale[0] = 0.5  # l = 0 adds up coherently
         self.register_buffer("scale", scale[:, None, None], persistent=False)
 
-    def forward(
-        self, scalars: Tensor, tensors: Tensor | None, numbers: Tensor, edges: EdgeBlocks, geometry: EdgeGeometry
-    ) -> Tensor:
-        """Return the density, (M, N, C)."""
-        senders = self.sender(scalars)[edges.neighbors]
-        if tensors is not None:
-            sent = tensors[edges.neighbors]  # (S, 8, C_t)
-            projected = [
-                (sent[:, part] * geometry.angular[:, degree**2 : (degree + 1) ** 2, None]).sum(1)
-                for degree, part in _tensor_slices()
-            ]
-            senders = senders + self.along_bond(torch.cat(projected, dim=-1))
-        density = edges.sum_over_neighbors(geometry.radial_angular, senders)
-        n_atoms = density.shape[0]
-        density = density.view(n_atoms, self.n_components, -1) * (1.0 + self.gate(numbers)[:, None, :])
-        density = density.transpose(0, 1) * self.scale
-        if tensors is not None:
-            passed = edges.sum_over_neighbors(geometry.radial, sent.flatten(1))
-            passed = passed.view(n_atoms, geometry.radial.shape[1], sent.shape[1], -1).permute(2, 0, 1, 3).flatten(2)
-            # Only l = 1, 2 are passed through; the other degrees get zeros in these channels.
-            passed = functional.pad(passed * self.scale[-1], (0, 0, 0, 0, 1, self.n_components - 1 - sent.shape[1]))
-            density = torch.cat([density, passed], dim=-1)
-        return self.mix(density)
+    def senders(self, scalars: Tensor, tensors: Tensor | None) -> Senders:
+        """Return what atoms send, from their scalars (N, S) and tensors (N, 8, C_t), ``None`` for none."""
+        q = self.sender(scalars)
+        if tensors is None:
+            return q, q.new_zeros(len(q), 0), q.new_zeros(len(q), 0)
+        # Mixed at the atom: <t^l, Y_l> W = <t^l W, Y_l>, and there are fewer atoms than edges.
+        maps = self.along_bond.weight.split(tensors.shape[2], dim=1)
+        seen = [tensors[:, part] @ weight.T for part, weight in zip(_TENSOR_SLICES, maps, strict=True)]
+        return q, torch.cat(seen, dim=1).flatten(1), tensors.flatten(1)
+
+    def density(self, density: Tensor, passed: Tensor, numbers: Tensor) -> Tensor:
+        """Return the mixed density, (M, N, C), from the sums over neighbours, (M, N, n S) and (8, N, n C_t)."""
+        density = density * (1.0 + self.gate(numbers))
+        n_pairs = density.shape[2]
+        weight = self.mix.weights() * self.scale
+        mixed = torch.bmm(density, weight[:, :n_pairs])
+        if self.first:
+            return mixed
+        # Only l = 1, 2 are passed through.
+        last = 1 + passed.shape[0]
+        part = torch.baddbmm(mixed[1:last], passed, weight[1:last, n_pairs:])
+        return torch.cat([mixed[:1], part, mixed[last:]])
 
 
 class Layer(nn.Module):
-    """Message, product, and update of an atom's scalars and (except in the last layer) tensors."""
+    """Message, product, and update of an atom's scalars and (except in the last layer) tensors.
+
+    In three steps, so that whoever distributes atoms over processes can exchange between them:
+    ``senders`` (atoms), the sum over neighbours (:mod:`lam.model.kernels`), ``receive`` (atoms).
+    """
 
     def __init__(self, config: ModelConfig, *, first: bool, last: bool) -> None:
         super().__init__()
@@ -108,34 +98,30 @@ class Layer(nn.Module):
             self.to_tensors = ChannelMix(degrees, 2 * config.channels, config.tensor_channels)
             self.tensor_gate = nn.Linear(width, config.tensor_channels)
 
-    def forward(
-        self,
-        scalars: Tensor,
-        tensors: Tensor | None,
-        numbers: Tensor,
-        context: Tensor,
-        edges: EdgeBlocks,
-        geometry: EdgeGeometry,
+    def senders(self, scalars: Tensor, tensors: Tensor | None) -> Senders:
+        """Return what atoms send to their neighbours; see :data:`Senders`."""
+        return self.message.senders(scalars, tensors)
+
+    def receive(
+        self, sums: tuple[Tensor, Tensor], scalars: Tensor, numbers: Tensor, context: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Update the features.
+        """Return the new scalars (N, S) and tensors (N, 8, C_t), ``None`` after the last layer.
 
         Args:
+            sums: density (M, N, n S) and passed tensors (8, N, n C_t), summed over neighbours.
             scalars: (N, S).
-            tensors: l = 1, 2 features (N, 8, C_t), or None in the first layer.
             numbers: atomic numbers, (N,).
             context: charge and spin bias, (N, S).
-            edges: the edges.
-            geometry: radial and angular functions of the edges.
         """
-        density = soft_normalize(self.message(scalars, tensors, numbers, edges, geometry))
+        density = soft_normalize(self.message.density(*sums, numbers))
         product, invariants = self.product(density)
         hidden = self.invariant(invariants) * (1.0 + self.element_gain(numbers)) + self.from_scalars(scalars) + context
         hidden = functional.silu(hidden)
         scalars = scalars + self.update(hidden)
         if self.to_tensors is None:
             return scalars, None
-        last = max(TENSOR_DEGREES)
-        both = torch.cat([density, product], dim=-1)[1 : (last + 1) ** 2]
+        last = (max(TENSOR_DEGREES) + 1) ** 2
+        both = torch.cat([density[1:last], product[1:last]], dim=-1)
         tensors = self.to_tensors(both) * torch.sigmoid(self.tensor_gate(hidden))
         return scalars, soft_normalize(tensors).transpose(0, 1).contiguous()
 
@@ -148,12 +134,3 @@ def soft_normalize(features: Tensor) -> Tensor:
     """
     mean_square = features.square().mean(dim=(0, 2))
     return features * torch.rsqrt(1.0 + mean_square)[None, :, None]
-
-
-def _tensor_slices() -> list[tuple[int, slice]]:
-    """Return the degrees that are sent and where their components lie."""
-    slices, start = [], 0
-    for degree in TENSOR_DEGREES:
-        slices.append((degree, slice(start, start + 2 * degree + 1)))
-        start += 2 * degree + 1
-    return slices

@@ -17,8 +17,9 @@ from lam.errors import LamError, unknown_name
 from lam.model.backbone import Backbone
 from lam.model.config import ModelConfig
 from lam.model.constants import Table
-from lam.model.edges import EdgeBlocks, block_edges
+from lam.model.edges import Edges, make_edges
 from lam.model.heads import HeadInfo
+from lam.model.kernels import gradients_of
 from lam.model.readout import Readout
 from lam.model.repulsion import Repulsion
 
@@ -143,13 +144,14 @@ class Potential(nn.Module):
         """
         derivatives = forces or stress
         with torch.set_grad_enabled(derivatives or torch.is_grad_enabled()):
-            edges = block_edges(graph, self.cutoff, self.dtype)
+            edges = make_edges(graph, self.dtype)
             if derivatives and not edges.vectors.requires_grad:
                 edges.vectors.requires_grad_()
             atom_energies = self._interaction(graph, edges)
             output = self._total(graph, atom_energies)
             if derivatives:
-                pull = torch.autograd.grad(atom_energies.sum(), edges.vectors, create_graph=create_graph)[0]
+                with gradients_of(vectors=True, fixed_senders=False):
+                    pull = torch.autograd.grad(atom_energies.sum(), edges.vectors, create_graph=create_graph)[0]
                 if forces:
                     output[keys.FORCES] = _forces(pull, edges)
                 if stress:
@@ -158,14 +160,13 @@ class Potential(nn.Module):
             output = {key: value.detach() for key, value in output.items()}
         return output
 
-    def _interaction(self, graph: dict[str, Tensor], edges: EdgeBlocks) -> Tensor:
+    def _interaction(self, graph: dict[str, Tensor], edges: Edges) -> Tensor:
         """Return the energy of each atom without references, eV, (N,), in the model's dtype."""
         numbers, task = graph[keys.ATOMIC_NUMBERS], graph[keys.TASK][graph[keys.BATCH]]
-        lengths = self.backbone.lengths(numbers, edges)
-        scalars = self.backbone(graph, edges, lengths)
+        scalars = self.backbone(graph, edges)
         energies = self.readout(scalars, task) * self.energy_scale(scalars.dtype)[task]
         if self.repulsion is not None:
-            energies = energies + self.repulsion(numbers, *lengths, edges)
+            energies = energies + self.repulsion(numbers, self.backbone.radii[numbers], edges)
         return energies
 
     def _total(self, graph: dict[str, Tensor], atom_energies: Tensor) -> dict[str, Tensor]:
@@ -186,19 +187,20 @@ class Potential(nn.Module):
         return table
 
 
-def _forces(pull: Tensor, edges: EdgeBlocks) -> Tensor:
-    """Turn dE/d(edge vector), (S, 3), into forces, (N, 3)."""
+def _forces(pull: Tensor, edges: Edges) -> Tensor:
+    """Turn dE/d(edge vector), (E, 3), into forces, (N, 3)."""
     zeros = pull.new_zeros(edges.n_atoms, 3)
-    on_centers = zeros.index_add(0, edges.rows, pull.view(-1, edges.block, 3).sum(1))
-    return on_centers.index_add(0, edges.neighbors, -pull)
+    return zeros.index_add(0, edges.centers, pull).index_add(0, edges.neighbors, -pull)
 
 
-def _stress(pull: Tensor, edges: EdgeBlocks, graph: dict[str, Tensor]) -> Tensor:
-    """Turn dE/d(edge vector), (S, 3), into (1/V) dE/d(strain), (G, 3, 3)."""
-    outer = edges.vectors[:, :, None] * pull[:, None, :]
-    row_sums = outer.view(-1, edges.block, 3, 3).sum(1)
+def _stress(pull: Tensor, edges: Edges, graph: dict[str, Tensor]) -> Tensor:
+    """Turn dE/d(edge vector), (E, 3), into (1/V) dE/d(strain), (G, 3, 3)."""
     batch, cell = graph[keys.BATCH], graph[keys.CELL].to(pull.dtype)
-    virial = pull.new_zeros(len(cell), 3, 3).index_add(0, batch[edges.rows], row_sums)
+    if len(cell) == 1:
+        virial = (edges.vectors.T @ pull)[None]
+    else:
+        outer = edges.vectors[:, :, None] * pull[:, None, :]
+        virial = pull.new_zeros(len(cell), 3, 3).index_add(0, batch[edges.centers], outer)
     virial = 0.5 * (virial + virial.transpose(1, 2))
     periodic = graph[keys.PBC].all(dim=1)
     volume = torch.where(periodic, torch.linalg.det(cell).abs(), torch.ones_like(cell[:, 0, 0]))

@@ -27,9 +27,13 @@ class ChannelMix(nn.Module):
         n_degrees = max(degrees) - lowest + 1
         self.weight = nn.Parameter(torch.randn(n_degrees, n_in, n_out) / math.sqrt(n_in))
 
+    def weights(self) -> Tensor:
+        """Return the matrix of every component, (M, C_in, C_out)."""
+        return self.weight[self.component_degree]
+
     def forward(self, features: Tensor) -> Tensor:
         """Return the mixed features, (M, N, C_out)."""
-        return torch.bmm(features, self.weight[self.component_degree])
+        return torch.bmm(features, self.weights())
 
 
 class NodeProduct(nn.Module):

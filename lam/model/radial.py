@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+SMALLEST = 1e-4
+"""Smallest distance that is told from zero, Angstrom: overlapping atoms give finite numbers."""
+
 
 def envelope(x: Tensor) -> Tensor:
     """Polynomial that falls from 1 at ``x = 0`` to 0 at ``x = 1`` with three vanishing derivatives there.
@@ -48,6 +51,22 @@ def soft_inner_limit(distance: Tensor, scale: Tensor, start: float = 0.35, end: 
     return torch.where(distance < end * scale, inside, distance)
 
 
+def radial_functions(distance: Tensor, scale: Tensor, cutoff: float) -> Tensor:
+    """Bessel functions times the envelope, ``scale_n sin(n pi r / r_c) / r * f(r / r_c)``, n = 1, 2, ...
+
+    Args:
+        distance: Angstrom, (E,).
+        scale: of each function, (n,).
+        cutoff: Angstrom.
+
+    Returns:
+        (E, n).
+    """
+    order = torch.arange(1, len(scale) + 1, dtype=distance.dtype, device=distance.device)
+    window = envelope(distance / cutoff) / distance
+    return torch.sin((distance * (math.pi / cutoff))[:, None] * order) * scale * window[:, None]
+
+
 class RadialBasis(nn.Module):
     """Bessel functions ``sin(n pi r / r_c) / r`` (arXiv:2003.03123, eq. 7) times the envelope, normalised.
 
@@ -59,6 +78,9 @@ class RadialBasis(nn.Module):
         cutoff: Angstrom.
         size: number of functions.
         mean_neighbors: number of neighbours within the cutoff at the mean density.
+
+    Attributes:
+        scale: of each function, (n,).
     """
 
     def __init__(self, cutoff: float, size: int, mean_neighbors: float) -> None:
@@ -69,10 +91,6 @@ class RadialBasis(nn.Module):
         # Neighbours are distributed as 3 x^2 dx; the functions are window * sin(n pi x) / x.
         squares = 3.0 * (envelope(grid) * torch.sin(order * math.pi * grid)) ** 2
         scale = 1.0 / torch.sqrt(mean_neighbors * squares.mean(0))
+        # Part of the format of checkpoints; the functions themselves follow from the cutoff.
         self.register_buffer("frequencies", (order * math.pi / cutoff).float())
         self.register_buffer("scale", (scale * cutoff).float())
-
-    def forward(self, distance: Tensor) -> Tensor:
-        """Return the basis functions, shape (E, size), of distances in Angstrom, shape (E,)."""
-        window = envelope(distance / self.cutoff) / distance
-        return torch.sin(distance[:, None] * self.frequencies) * self.scale * window[:, None]

@@ -6,8 +6,8 @@ import torch
 from ase.data import covalent_radii
 from torch import Tensor, nn
 
-from lam.model.edges import EdgeBlocks
-from lam.model.radial import envelope
+from lam.model.edges import Edges
+from lam.model.radial import SMALLEST, envelope
 
 COULOMB = 14.399645478425668
 """e^2 / (4 pi epsilon_0), eV Angstrom (CODATA 2018)."""
@@ -38,22 +38,25 @@ class Repulsion(nn.Module):
         super().__init__()
         self.cutoff = cutoff
 
-    def forward(self, numbers: Tensor, distances: Tensor, reach: Tensor, edges: EdgeBlocks) -> Tensor:
+    def forward(self, numbers: Tensor, radii: Tensor, edges: Edges) -> Tensor:
         """Return the repulsion of each atom, half of each of its pairs, eV, (N,).
 
         Args:
             numbers: atomic numbers, (N,).
-            distances: Angstrom, (S,).
-            reach: sum of the covalent radii of each pair, Angstrom, (S,).
+            radii: covalent radii, Angstrom, (N,).
             edges: the edges.
         """
-        reach = (REACH * reach).clamp(max=self.cutoff)
-        # Most pairs are out of reach: compute the exponentials of the others only.
-        near = torch.nonzero(distances < reach).squeeze(1)
-        distances, reach = distances[near], reach[near]
+        # Most pairs are out of reach: nothing of them is computed but their distance.
+        with torch.no_grad():
+            reach = (REACH * (radii[edges.centers] + radii[edges.neighbors])).clamp(max=self.cutoff)
+            near = torch.nonzero(edges.vectors.square().sum(-1) < reach.square()).squeeze(1)
+        energy = edges.vectors.new_zeros(edges.n_atoms)
+        if not len(near):
+            return energy
+        distances, reach = torch.sqrt(edges.vectors[near].square().sum(-1) + SMALLEST**2), reach[near]
         charge = numbers.to(distances.dtype)
         z_i, z_j = charge[edges.centers[near]], charge[edges.neighbors[near]]
         x = distances * (z_i**0.23 + z_j**0.23) / (0.8854 * _BOHR)
         screening = sum(c * torch.exp(-e * x) for c, e in zip(_COEFFICIENTS, _EXPONENTS, strict=True))
-        energy = 0.5 * COULOMB * z_i * z_j / distances * screening * envelope(distances / reach)
-        return energy.new_zeros(edges.n_atoms).index_add(0, edges.centers[near], energy)
+        pairs = 0.5 * COULOMB * z_i * z_j / distances * screening * envelope(distances / reach)
+        return energy.index_add(0, edges.centers[near], pairs)

@@ -1,0 +1,110 @@
+"""Which implementation computes the messages."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from lam.errors import LamError, unknown_name
+from lam.model.kernels import ops
+from lam.model.kernels.plain import PlainMessages
+
+_LOG = logging.getLogger("lam.kernels")
+
+BACKENDS = {
+    "auto": "the fastest that can be used for the device and the sizes",
+    "numba": "fused kernels for CPUs, compiled at first use and kept on disk",
+    "triton": "fused kernels for NVIDIA GPUs",
+    "torch": "plain PyTorch, for any device",
+}
+"""Names that :func:`use` and the environment variable ``LAM_KERNELS`` take."""
+MAX_RADIAL = 16
+"""Most radial functions of a fused kernel."""
+
+Messages = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+_forced: list[str] = []
+
+
+@contextmanager
+def use(name: str) -> Iterator[None]:
+    """Compute the messages with the named backend inside a ``with`` block.
+
+    Raises:
+        LamError: if there is no such backend. Where it cannot work, using it raises.
+    """
+    if name not in BACKENDS:
+        raise unknown_name("kernel backend", name, BACKENDS)
+    _forced.append(name)
+    try:
+        yield
+    finally:
+        _forced.pop()
+
+
+def backend_for(device: torch.device, dtype: torch.dtype, n_radial: int) -> str:
+    """Return the name of the backend that is used for these: forced, or the fastest that works.
+
+    Raises:
+        LamError: if a backend was forced that cannot be used for them; says why.
+    """
+    name = _forced[-1] if _forced else os.environ.get("LAM_KERNELS", "auto")
+    if name not in BACKENDS:
+        raise unknown_name("kernel backend (environment variable LAM_KERNELS)", name, BACKENDS)
+    if name == "torch":
+        return name
+    candidates = ("numba", "triton") if name == "auto" else (name,)
+    reasons = []
+    for candidate in candidates:
+        reason = _hindrance(candidate, device.type, dtype, n_radial)
+        if reason is None:
+            _tell(candidate, device.type, "")
+            return candidate
+        reasons.append(f"{candidate}: {reason}")
+    if name != "auto":
+        raise LamError(f"The kernels '{name}' cannot be used here: {reasons[0]}. Use 'auto' or 'torch'.")
+    _tell("torch", device.type, "; ".join(reasons))
+    return "torch"
+
+
+def messages(
+    vectors: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor, scale: Tensor, cutoff: float, l_max: int
+) -> Messages:
+    """Return the function ``(q, T, t) -> (density, passed)`` of a batch; see :mod:`lam.model.kernels.ops`."""
+    if backend_for(vectors.device, vectors.dtype, scale.shape[0]) == "torch":
+        return PlainMessages(vectors, starts, neighbors, radii, scale, cutoff, l_max)
+
+    def fused(q: Tensor, T: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803
+        return ops.message(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
+
+    return fused
+
+
+def _hindrance(name: str, device: str, dtype: torch.dtype, n_radial: int) -> str | None:
+    """Say why a backend cannot be used, or nothing."""
+    wanted = {"numba": "cpu", "triton": "cuda"}[name]
+    if device != wanted:
+        return f"it needs a {wanted} device, not {device}"
+    if dtype not in (torch.float32, torch.float64):
+        return f"it computes in float32 or float64, not {dtype}"
+    if n_radial > MAX_RADIAL:
+        return f"it has room for {MAX_RADIAL} radial functions, not {n_radial}"
+    if not _installed(name):
+        return f"the package {name} is not installed"
+    return None
+
+
+@cache
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+@cache
+def _tell(name: str, device: str, why: str) -> None:
+    _LOG.info("messages on %s: %s (%s)%s", device, name, BACKENDS[name], f"; {why}" if why else "")
