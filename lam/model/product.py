@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lam.model.angular import degree_of_component, quadrature
 from lam.model.constants import Table
+from lam.model.kernels import couple, couples
 
 
 class ChannelMix(nn.Module):
@@ -52,6 +53,7 @@ class NodeProduct(nn.Module):
     def __init__(self, l_max: int, channels: int) -> None:
         super().__init__()
         degrees = degree_of_component(l_max)
+        self.l_max = l_max
         self.channels = channels
         self.n_invariants = (3 * (l_max + 1) + 1) * channels
         self.partner = ChannelMix(degrees, channels, channels)
@@ -67,8 +69,11 @@ class NodeProduct(nn.Module):
         """Return the product, (M, N, C), and the invariants, (N, n_invariants), of a density (M, N, C)."""
         n_atoms = density.shape[1]
         partner = self.partner(density)
-        on_grid = self._matrix(self.to_grid, density) * self._matrix(self.to_grid, partner)
-        product = self._matrix(self.from_grid, on_grid)
+        if couples(density):
+            product = couple(density, partner, self.l_max)
+        else:
+            on_grid = self._matrix(self.to_grid, density) * self._matrix(self.to_grid, partner)
+            product = self._matrix(self.from_grid, on_grid)
         second = self._matrix(self.contract, density * partner)
         third = self._matrix(self.contract, product * partner)
         fourth = self._matrix(self.contract, product * self.product_partner(product))

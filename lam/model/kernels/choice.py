@@ -86,6 +86,11 @@ def messages(
     return fused
 
 
+def couples(features: Tensor) -> bool:
+    """Is the product at the atoms to be computed by ``lam::couple`` (fused, CPU) rather than on a grid?"""
+    return features.device.type == "cpu" and backend_for(features.device, features.dtype, 1) == "numba"
+
+
 def _hindrance(name: str, device: str, dtype: torch.dtype, n_radial: int) -> str | None:
     """Say why a backend cannot be used, or nothing."""
     wanted = {"numba": "cpu", "triton": "cuda"}[name]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lam.model.kernels import numba_product
 from lam.model.kernels.numba_message import Kernels, kernels
 from lam.model.kernels.threads import run, shares
 
@@ -66,6 +68,19 @@ def second(
 
     run(work, ranges)
     return density, passed, *sums.totals()
+
+
+def couple(x: Tensor, y: Tensor, l_max: int) -> Tensor:
+    """Return the product on the sphere of ``x`` and ``y``, (M, ...), up to degree ``l_max``."""
+    x, y = x.contiguous(), y.contiguous()
+    out = torch.empty_like(x)
+    a, b, c = (tensor.detach().view(len(x), -1).numpy() for tensor in (x, y, out))
+    function = numba_product.couple(l_max, x.dtype == torch.float64)
+    columns = a.shape[1]
+    threads = max(1, min(torch.get_num_threads(), columns // 4096))
+    cuts = [columns * k // threads for k in range(threads + 1)]
+    run(lambda _, first, last: function(first, last, a, b, c), list(itertools.pairwise(cuts)))
+    return out
 
 
 class _Sums:

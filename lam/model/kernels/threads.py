@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ def shares(starts: np.ndarray, threads: int | None = None) -> list[tuple[int, in
     work = starts + _EDGES_OF_AN_ATOM * np.arange(count + 1)
     cuts = np.searchsorted(work, work[-1] * np.arange(1, threads) / threads)
     ends = [0, *cuts.tolist(), count]
-    return [(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True) if b > a]
+    return [(a, b) for a, b in itertools.pairwise(ends) if b > a]
 
 
 def run(action: Callable[[int, int, int], None], ranges: list[tuple[int, int]]) -> None:
