@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from lam.model.angular import degree_of_component
 from lam.model.config import ModelConfig
+from lam.model.kernels import fuses_nodes, node_ops
 from lam.model.product import ChannelMix, NodeProduct
 
 TENSOR_DEGREES = (1, 2)
@@ -132,5 +133,7 @@ def soft_normalize(features: Tensor) -> Tensor:
     Unlike an RMS norm it keeps small features small, so an atom that leaves the cutoff leaves smoothly
     and an isolated atom has none; and products of dense environments cannot explode.
     """
+    if fuses_nodes(features):
+        return node_ops.norm(features)
     mean_square = features.square().mean(dim=(0, 2))
     return features * torch.rsqrt(1.0 + mean_square)[None, :, None]

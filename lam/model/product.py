@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lam.model.angular import degree_of_component, quadrature
 from lam.model.constants import Table
-from lam.model.kernels import couple, couples
+from lam.model.kernels import fuses_nodes, node_ops
 
 
 class ChannelMix(nn.Module):
@@ -53,7 +53,6 @@ class NodeProduct(nn.Module):
     def __init__(self, l_max: int, channels: int) -> None:
         super().__init__()
         degrees = degree_of_component(l_max)
-        self.l_max = l_max
         self.channels = channels
         self.n_invariants = (3 * (l_max + 1) + 1) * channels
         self.partner = ChannelMix(degrees, channels, channels)
@@ -67,18 +66,17 @@ class NodeProduct(nn.Module):
 
     def forward(self, density: Tensor) -> tuple[Tensor, Tensor]:
         """Return the product, (M, N, C), and the invariants, (N, n_invariants), of a density (M, N, C)."""
-        n_atoms = density.shape[1]
         partner = self.partner(density)
-        if couples(density):
-            product = couple(density, partner, self.l_max)
+        if fuses_nodes(density):
+            product = node_ops.couple(density, partner)
+            pairs = node_ops.pair(density, partner, product, self.product_partner(product)).flatten(0, 1)
         else:
             on_grid = self._matrix(self.to_grid, density) * self._matrix(self.to_grid, partner)
             product = self._matrix(self.from_grid, on_grid)
-        second = self._matrix(self.contract, density * partner)
-        third = self._matrix(self.contract, product * partner)
-        fourth = self._matrix(self.contract, product * self.product_partner(product))
-        invariants = torch.cat([density[:1], second, third, fourth])  # (rows, N, C)
-        return product, invariants.transpose(0, 1).reshape(n_atoms, self.n_invariants)
+            factors = (density * partner, product * partner, product * self.product_partner(product))
+            pairs = torch.cat([self._matrix(self.contract, factor) for factor in factors])
+        invariants = torch.cat([density[:1], pairs])  # (rows, N, C)
+        return product, invariants.transpose(0, 1).reshape(density.shape[1], self.n_invariants)
 
     def _matrix(self, table: Table, features: Tensor) -> Tensor:
         """Apply a constant matrix to the leading axis as a single matrix product."""

@@ -3,7 +3,7 @@
 :func:`messages` chooses; :func:`use` forces, and so does the environment variable ``LAM_KERNELS``.
 """
 
-from lam.model.kernels.choice import BACKENDS, backend_for, couples, messages, use
-from lam.model.kernels.ops import couple, gradients_of
+from lam.model.kernels.choice import BACKENDS, backend_for, fuses_nodes, messages, use
+from lam.model.kernels.ops import gradients_of
 
-__all__ = ["BACKENDS", "backend_for", "couple", "couples", "gradients_of", "messages", "use"]
+__all__ = ["BACKENDS", "backend_for", "fuses_nodes", "gradients_of", "messages", "use"]

@@ -86,8 +86,8 @@ def messages(
     return fused
 
 
-def couples(features: Tensor) -> bool:
-    """Is the product at the atoms to be computed by ``lam::couple`` (fused, CPU) rather than on a grid?"""
+def fuses_nodes(features: Tensor) -> bool:
+    """Are the operators of :mod:`lam.model.kernels.node_ops` to be used for these features?"""
     return features.device.type == "cpu" and backend_for(features.device, features.dtype, 1) == "numba"
 
 

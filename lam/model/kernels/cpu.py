@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lam.model.kernels import numba_product
+from lam.errors import LamError
 from lam.model.kernels.numba_message import Kernels, kernels
 from lam.model.kernels.threads import run, shares
 
@@ -70,19 +69,6 @@ def second(
     return density, passed, *sums.totals()
 
 
-def couple(x: Tensor, y: Tensor, l_max: int) -> Tensor:
-    """Return the product on the sphere of ``x`` and ``y``, (M, ...), up to degree ``l_max``."""
-    x, y = x.contiguous(), y.contiguous()
-    out = torch.empty_like(x)
-    a, b, c = (tensor.detach().view(len(x), -1).numpy() for tensor in (x, y, out))
-    function = numba_product.couple(l_max, x.dtype == torch.float64)
-    columns = a.shape[1]
-    threads = max(1, min(torch.get_num_threads(), columns // 4096))
-    cuts = [columns * k // threads for k in range(threads + 1)]
-    run(lambda _, first, last: function(first, last, a, b, c), list(itertools.pairwise(cuts)))
-    return out
-
-
 class _Sums:
     """Gradients that several threads add to: one copy each, added up at the end."""
 
@@ -101,6 +87,11 @@ def _prepare(
     scale: Tensor, cutoff: float, l_max: int,
 ) -> tuple[Kernels, tuple[Any, ...], list[tuple[int, int]]]:
     """Return the kernels, their arguments in order, and the ranges of centres."""
+    if T.shape[1] != (8 * q.shape[1] if t.shape[1] else 0):
+        raise LamError(
+            f"Senders of shapes q {tuple(q.shape)}, T {tuple(T.shape)}, t {tuple(t.shape)} do not belong together: "
+            "T must be (N, 8 S) where t has channels, and (N, 0) where it has none."
+        )
     double = vectors.dtype == torch.float64
     compiled = kernels(double, l_max, scale.shape[0], q.shape[1], t.shape[1] // 8)
     number = np.float64 if double else np.float32

@@ -103,7 +103,7 @@ class _Job:
             return
         width = min(128, triton.next_power_of_2(8 * self.channels))
         blocks = triton.cdiv(8 * self.channels, width) if by_block else 1
-        self._launch(kernel[self.n_atoms, blocks], tensors, WIDTH=width, N=16, C=self.channels, **wanted)
+        self._launch(kernel[self.n_atoms, blocks], tensors, WIDTH=width, N=max(8, triton.next_power_of_2(self.n_radial)), C=self.channels, **wanted)
 
     def _launch(self, program: Callable[..., Any], tensors: tuple[Tensor, ...], **sizes: Any) -> None:
         if self.n_atoms:

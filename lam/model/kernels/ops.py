@@ -103,12 +103,6 @@ def message_second(
     )
 
 
-@torch.library.custom_op("lam::couple", mutates_args=())
-def couple(x: Tensor, y: Tensor, l_max: int) -> Tensor:
-    """Return the product on the sphere of features (M, ...), projected on degrees up to ``l_max``, (M, ...)."""
-    return _implementation(x).couple(x, y, l_max)
-
-
 @message.register_fake
 def _(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max):  # noqa: ANN001, ANN202
     n_atoms, n_radial = q.shape[0], scale.shape[0]
@@ -125,11 +119,6 @@ def _(g_density, g_passed, vectors, q, T, t, *rest):  # noqa: ANN001, ANN002, AN
 def _(v, v_q, v_T, v_t, g_density, g_passed, vectors, q, T, t, *rest):  # noqa: ANN001, ANN002, ANN202
     like = (g_density, g_passed, q, T, t)
     return tuple(tensor.new_empty(tensor.shape) for tensor in like)
-
-
-@couple.register_fake
-def _(x, y, l_max):  # noqa: ANN001, ANN202
-    return x.new_empty(x.shape)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -160,18 +149,3 @@ def _backward_of_adjoint(ctx: Any, *v: Tensor) -> tuple[Tensor | None, ...]:
 
 message.register_autograd(_backward, setup_context=_save)
 message_adjoint.register_autograd(_backward_of_adjoint, setup_context=_save)
-
-
-def _save_factors(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs[:2])
-    ctx.l_max = inputs[2]
-
-
-def _backward_of_couple(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-    # The coefficients are symmetric in all three indices.
-    x, y = ctx.saved_tensors
-    wanted = ctx.needs_input_grad
-    return couple(y, g, ctx.l_max) if wanted[0] else None, couple(x, g, ctx.l_max) if wanted[1] else None, None
-
-
-couple.register_autograd(_backward_of_couple, setup_context=_save_factors)

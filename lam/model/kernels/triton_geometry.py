@@ -35,9 +35,12 @@ _BETA = tl.constexpr(1320.0)  # 11! / (7! 3!), of the envelope's derivative
 @triton.jit
 def unit(vectors, edges, inside, cutoff):
     """Return distances, their inverses and the unit vectors; edges outside the block lie at the cutoff."""
-    x = tl.load(vectors + 3 * edges, mask=inside, other=cutoff)
-    y = tl.load(vectors + 3 * edges + 1, mask=inside, other=0.0)
-    z = tl.load(vectors + 3 * edges + 2, mask=inside, other=0.0)
+    axis = tl.arange(0, 8)[None, :]
+    tile = tl.load(vectors + 3 * edges[:, None] + axis, mask=inside[:, None] & (axis < 3), other=0.0)
+    x = tl.sum(tl.where(axis == 0, tile, 0.0), axis=1)
+    y = tl.sum(tl.where(axis == 1, tile, 0.0), axis=1)
+    z = tl.sum(tl.where(axis == 2, tile, 0.0), axis=1)
+    x = tl.where(inside, x, cutoff)
     r = tl.sqrt(x * x + y * y + z * z + _SMALLEST2)
     inverse = 1.0 / r
     return r, inverse, x * inverse, y * inverse, z * inverse

@@ -1,0 +1,485 @@
+"""What atoms do with their messages, and its adjoint, in Numba: for inference, a block of atoms at a time.
+
+These functions are :meth:`lam.model.layer.Layer.receive` written out, forward and backward. Features of a block of
+B atoms are (M B, C): one row for each component and atom, components outermost, so that all components of a degree
+are one matrix. A block is small enough that all of it stays in the cache from the messages to their adjoint.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from lam.model.kernels.numba_geometry import FASTMATH
+
+_SINGLE_THREADED = 4 * 65536
+"""Multiplications up to which a BLAS surely computes a matrix product in the calling thread (OpenBLAS's limit)."""
+
+_jit = numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
+
+
+class LayerWeights(NamedTuple):
+    """The weights of a layer as the functions below take them, with L + 1 degrees and the transposed where needed."""
+
+    gate: np.ndarray
+    """1 + gate of each element, (Z, K), K = n S."""
+    mix: np.ndarray
+    """Scaled map of the sums over neighbours, (L + 1, K, C)."""
+    mix_back: np.ndarray
+    passing: np.ndarray
+    """Scaled map of the passed tensors of l = 1, 2, (2, n C_t, C); (0, 0, 0) in the first layer."""
+    passing_back: np.ndarray
+    partner: np.ndarray
+    """(L + 1, C, C)."""
+    partner_back: np.ndarray
+    second: np.ndarray
+    """The product's partner, (L + 1, C, C)."""
+    second_back: np.ndarray
+    invariant: np.ndarray
+    """Map of the invariants, by group, (3 (L + 1) + 1, C, S); their norms are in it."""
+    invariant_back: np.ndarray
+    invariant_bias: np.ndarray
+    gain: np.ndarray
+    """1 + gain of each element, (Z, S)."""
+    residual: np.ndarray
+    """(S, S)."""
+    residual_back: np.ndarray
+    update: np.ndarray
+    """(S, S)."""
+    update_back: np.ndarray
+    update_bias: np.ndarray
+    tensors: np.ndarray
+    """Map of density and product to tensors of l = 1, 2, (2, 2, C, C_t); (0, 0, 0, 0) in the last layer."""
+    tensors_back: np.ndarray
+    tensor_gate: np.ndarray
+    """(S, C_t)."""
+    tensor_gate_back: np.ndarray
+    tensor_bias: np.ndarray
+    sender: np.ndarray
+    """The next layer's map of scalars to senders, (S, Q)."""
+    sender_back: np.ndarray
+    seen: np.ndarray
+    """The next layer's map of tensors to senders, (2, C_t, Q)."""
+    seen_back: np.ndarray
+
+
+class ReadoutWeights(NamedTuple):
+    """The weights of the heads; the first axis is the task."""
+
+    gain: np.ndarray
+    bias: np.ndarray
+    hidden: np.ndarray
+    """(S, H)."""
+    hidden_back: np.ndarray
+    hidden_bias: np.ndarray
+    hidden_gain: np.ndarray
+    hidden_shift: np.ndarray
+    weight: np.ndarray
+    """(tasks, H + S)."""
+    offset: np.ndarray
+    scale: np.ndarray
+    """Energy scale, (tasks,)."""
+
+
+class Block(NamedTuple):
+    """What a block keeps from its forward for its backward pass; B atoms. Zero-sized tensors in the last layer."""
+
+    density: np.ndarray
+    """Normalised, (M B, C)."""
+    factor: np.ndarray
+    """Of the normalisation, (B,)."""
+    partner: np.ndarray
+    product: np.ndarray
+    second: np.ndarray
+    hidden: np.ndarray
+    """Before the activation, (B, S)."""
+    tensors: np.ndarray
+    """Normalised, (8 B, C_t)."""
+    ungated: np.ndarray
+    opening: np.ndarray
+    """Of the tensors' gate, (B, C_t)."""
+    tensor_factor: np.ndarray
+
+
+def block(atoms: int, sizes: tuple[int, int, int, int], dtype: Any) -> Block:
+    """Return uninitialised arrays for ``atoms`` atoms; sizes are (M, C, S, C_t)."""
+    m, c, s, t = sizes
+    rows = (atoms * m, c)
+    tensors = (atoms * 8, t)
+    shapes = (rows, atoms, rows, rows, rows, (atoms, s), tensors, tensors, (atoms, t), atoms)
+    return Block(*(np.empty(shape, dtype) for shape in shapes))
+
+
+@_jit
+def multiply(a, b, out):
+    """Matrix product, in pieces that stay in the calling thread."""
+    step = max(1, _SINGLE_THREADED // (b.shape[0] * b.shape[1] + 1))
+    for begin in range(0, a.shape[0], step):
+        np.dot(a[begin : begin + step], b, out[begin : begin + step])
+
+
+@_jit
+def multiply_add(a, b, out):
+    """Add a matrix product to ``out``."""
+    step = max(1, _SINGLE_THREADED // (b.shape[0] * b.shape[1] + 1))
+    piece = np.empty((min(step, a.shape[0]), b.shape[1]), a.dtype)
+    for begin in range(0, a.shape[0], step):
+        count = min(step, a.shape[0] - begin)
+        np.dot(a[begin : begin + count], b, piece[:count])
+        for i in range(count):
+            for c in range(b.shape[1]):
+                out[begin + i, c] += piece[i, c]
+
+
+@_jit
+def normalize(x, factor):
+    """Divide by ``sqrt(1 + mean square)`` of each atom, in place; keep the factors."""
+    atoms = len(factor)
+    one = x.dtype.type(1)
+    components = x.shape[0] // atoms
+    per_atom = one / x.dtype.type(max(1, components * x.shape[1]))
+    for i in range(atoms):
+        total = x.dtype.type(0)
+        for m in range(components):
+            for c in range(x.shape[1]):
+                total += x[m * atoms + i, c] * x[m * atoms + i, c]
+        factor[i] = one / math.sqrt(one + total * per_atom)
+    for m in range(components):
+        for i in range(atoms):
+            f = factor[i]
+            for c in range(x.shape[1]):
+                x[m * atoms + i, c] *= f
+
+
+@_jit
+def normalize_back(g, y, factor):
+    """Turn the cotangent of the normalised features ``y`` into that of what was normalised, in place."""
+    atoms = len(factor)
+    components = y.shape[0] // atoms
+    per_atom = y.dtype.type(1) / y.dtype.type(max(1, components * y.shape[1]))
+    for i in range(atoms):
+        total = y.dtype.type(0)
+        for m in range(components):
+            for c in range(y.shape[1]):
+                total += g[m * atoms + i, c] * y[m * atoms + i, c]
+        along, f = total * per_atom, factor[i]
+        for m in range(components):
+            for c in range(y.shape[1]):
+                g[m * atoms + i, c] = f * (g[m * atoms + i, c] - along * y[m * atoms + i, c])
+
+
+@_jit
+def mix(sums, passed, numbers, weights, kept):
+    """Fill the normalised density and its partner from the sums over neighbours, (M, B, K) and (8, B, n C_t).
+
+    ``sums`` are overwritten.
+    """
+    components, atoms, pairs = sums.shape
+    for m in range(components):
+        for i in range(atoms):
+            for k in range(pairs):
+                sums[m, i, k] *= weights.gate[numbers[i], k]
+    flat = sums.reshape(components * atoms, pairs)
+    for degree in range(len(weights.mix)):
+        first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
+        multiply(flat[first:last], weights.mix[degree], kept.density[first:last])
+    if weights.passing.shape[1] > 0:
+        other = passed.reshape(8 * atoms, passed.shape[2])
+        multiply_add(other[: 3 * atoms], weights.passing[0], kept.density[atoms : 4 * atoms])
+        multiply_add(other[3 * atoms :], weights.passing[1], kept.density[4 * atoms : 9 * atoms])
+    _pair_up(atoms, weights, kept)
+
+
+@_jit
+def mix_elements(sums, kinds, combined, weights, kept):
+    """The same where senders are the elements themselves, Q of them: ``combined`` (Q, L + 1, n Q, C) knows the rest."""
+    components, atoms, pairs = sums.shape
+    channels = combined.shape[3]
+    for i in range(atoms):
+        for degree in range(combined.shape[1]):
+            for m in range(degree * degree, (degree + 1) * (degree + 1)):
+                row = m * atoms + i
+                for c in range(channels):
+                    kept.density[row, c] = sums.dtype.type(0)
+                for k in range(0, pairs, 4):
+                    a0, a1, a2, a3 = sums[m, i, k], sums[m, i, k + 1], sums[m, i, k + 2], sums[m, i, k + 3]
+                    w = combined[kinds[i], degree, k : k + 4]
+                    for c in range(channels):
+                        kept.density[row, c] += a0 * w[0, c] + a1 * w[1, c] + a2 * w[2, c] + a3 * w[3, c]
+    _pair_up(atoms, weights, kept)
+
+
+@_jit
+def _pair_up(atoms, weights, kept):
+    normalize(kept.density, kept.factor)
+    for degree in range(len(weights.partner)):
+        first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
+        multiply(kept.density[first:last], weights.partner[degree], kept.partner[first:last])
+
+
+@_jit
+def update(scalars, numbers, context, context_rows, weights, kept, new_scalars):
+    """Fill the new scalars, (B, S), from density, partner and product; also what is kept of it."""
+    atoms = len(numbers)
+    degrees = len(weights.partner)
+    for degree in range(degrees):
+        first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
+        multiply(kept.product[first:last], weights.second[degree], kept.second[first:last])
+    channels = kept.density.shape[1]
+    wide = atoms * channels
+    a, b = kept.density.reshape(-1, wide), kept.partner.reshape(-1, wide)
+    p, s = kept.product.reshape(-1, wide), kept.second.reshape(-1, wide)
+    invariants = np.zeros((3 * degrees, wide), a.dtype)
+    for degree in range(degrees):
+        for m in range(degree * degree, (degree + 1) * (degree + 1)):
+            for c in range(wide):
+                invariants[degree, c] += a[m, c] * b[m, c]
+                invariants[degrees + degree, c] += p[m, c] * b[m, c]
+                invariants[2 * degrees + degree, c] += p[m, c] * s[m, c]
+    hidden = kept.hidden
+    multiply(kept.density[:atoms], weights.invariant[0], hidden)
+    for group in range(3 * degrees):
+        multiply_add(invariants[group].reshape(atoms, channels), weights.invariant[1 + group], hidden)
+    residual = np.empty_like(hidden)
+    multiply(scalars, weights.residual, residual)
+    active = np.empty_like(hidden)
+    one = hidden.dtype.type(1)
+    for i in range(atoms):
+        for c in range(hidden.shape[1]):
+            x = (hidden[i, c] + weights.invariant_bias[c]) * weights.gain[numbers[i], c]
+            x += residual[i, c] + context[context_rows[i], c]
+            hidden[i, c] = x
+            active[i, c] = x / (one + math.exp(-x))
+    multiply(active, weights.update, new_scalars)
+    for i in range(atoms):
+        for c in range(hidden.shape[1]):
+            new_scalars[i, c] += scalars[i, c] + weights.update_bias[c]
+    if weights.tensors.shape[3] > 0:
+        _make_tensors(active, weights, kept)
+
+
+@_jit
+def _make_tensors(active, weights, kept):
+    atoms, channels = kept.opening.shape
+    one = active.dtype.type(1)
+    for part in range(2):
+        first, last = (part + 1) * (part + 1) * atoms, (part + 2) * (part + 2) * atoms
+        out = kept.ungated[first - atoms : last - atoms]
+        multiply(kept.density[first:last], weights.tensors[part, 0], out)
+        multiply_add(kept.product[first:last], weights.tensors[part, 1], out)
+    multiply(active, weights.tensor_gate, kept.opening)
+    for i in range(atoms):
+        for c in range(channels):
+            kept.opening[i, c] = one / (one + math.exp(-(kept.opening[i, c] + weights.tensor_bias[c])))
+    for m in range(8):
+        for i in range(atoms):
+            for c in range(channels):
+                kept.tensors[m * atoms + i, c] = kept.ungated[m * atoms + i, c] * kept.opening[i, c]
+    normalize(kept.tensors, kept.tensor_factor)
+
+
+@_jit
+def send(scalars, weights, kept, q, T, t):  # noqa: N803 - names of the formulas
+    """Fill what the atoms send in the next layer: q (B, Q), T (B, 8 Q), t (B, 8 C_t)."""
+    atoms, channels = kept.opening.shape
+    multiply(scalars, weights.sender, q)
+    wide = q.shape[1]
+    seen = np.empty((8 * atoms, wide), q.dtype)
+    multiply(kept.tensors[: 3 * atoms], weights.seen[0], seen[: 3 * atoms])
+    multiply(kept.tensors[3 * atoms :], weights.seen[1], seen[3 * atoms :])
+    for i in range(atoms):
+        for m in range(8):
+            for c in range(wide):
+                T[i, m * wide + c] = seen[m * atoms + i, c]
+            for c in range(channels):
+                t[i, m * channels + c] = kept.tensors[m * atoms + i, c]
+
+
+@_jit
+def send_back(g_q, g_T, g_t, weights, kept, g_scalars, g_tensors):  # noqa: N803
+    """Add to the cotangent of the scalars and fill that of the tensors, (8 B, C_t), from those of what was sent.
+
+    The cotangents have one slab for each thread in front, (threads, B, ...).
+    """
+    atoms, channels = kept.opening.shape
+    wide = g_q.shape[2]
+    total = np.empty((atoms, wide), g_scalars.dtype)
+    seen = np.empty((8 * atoms, wide), g_scalars.dtype)
+    for i in range(atoms):
+        for c in range(wide):
+            x = g_q[0, i, c]
+            for slab in range(1, len(g_q)):
+                x += g_q[slab, i, c]
+            total[i, c] = x
+        for m in range(8):
+            for c in range(wide):
+                x = g_T[0, i, m * wide + c]
+                for slab in range(1, len(g_q)):
+                    x += g_T[slab, i, m * wide + c]
+                seen[m * atoms + i, c] = x
+            for c in range(channels):
+                x = g_t[0, i, m * channels + c]
+                for slab in range(1, len(g_q)):
+                    x += g_t[slab, i, m * channels + c]
+                g_tensors[m * atoms + i, c] = x
+    multiply_add(total, weights.sender_back, g_scalars)
+    multiply_add(seen[: 3 * atoms], weights.seen_back[0], g_tensors[: 3 * atoms])
+    multiply_add(seen[3 * atoms :], weights.seen_back[1], g_tensors[3 * atoms :])
+
+
+@_jit
+def read_out(scalars, tasks, weights, energies, g_scalars):
+    """Fill the energies of the atoms, without references, and their gradients with respect to the scalars."""
+    atoms, width = scalars.shape
+    wide = weights.hidden.shape[1]
+    one = scalars.dtype.type(1)
+    seen = np.empty_like(scalars)
+    for i in range(atoms):
+        for c in range(width):
+            seen[i, c] = scalars[i, c] * (one + weights.gain[tasks[i], c]) + weights.bias[tasks[i], c]
+    hidden = np.empty((atoms, wide), scalars.dtype)
+    multiply(seen, weights.hidden, hidden)
+    for i in range(atoms):
+        task = tasks[i]
+        scale = weights.scale[task]
+        energy = weights.offset[task]
+        for c in range(width):
+            energy += seen[i, c] * weights.weight[task, wide + c]
+        for c in range(wide):
+            gain = one + weights.hidden_gain[task, c]
+            x = (hidden[i, c] + weights.hidden_bias[c]) * gain + weights.hidden_shift[task, c]
+            open_ = one / (one + math.exp(-x))
+            energy += x * open_ * weights.weight[task, c]
+            hidden[i, c] = scale * weights.weight[task, c] * gain * open_ * (one + x * (one - open_))
+        energies[i] = energy * scale
+    multiply(hidden, weights.hidden_back, g_scalars)
+    for i in range(atoms):
+        task = tasks[i]
+        for c in range(width):
+            g = g_scalars[i, c] + weights.scale[task] * weights.weight[task, wide + c]
+            g_scalars[i, c] = g * (one + weights.gain[task, c])
+
+
+@_jit
+def update_back(numbers, weights, kept, g_scalars, g_tensors, g_density, g_partner, g_product):
+    """Fill the cotangents of density, partner and product (of those parts that do not go through the coupling).
+
+    ``g_scalars``, of the new scalars, becomes that of the old ones; ``g_tensors`` is overwritten.
+    """
+    atoms, width = kept.hidden.shape
+    degrees = len(weights.partner)
+    channels = kept.density.shape[1]
+    one = g_scalars.dtype.type(1)
+    g_active = np.empty_like(kept.hidden)
+    multiply(g_scalars, weights.update_back, g_active)
+    with_tensors = weights.tensors.shape[3] > 0
+    if with_tensors:
+        normalize_back(g_tensors, kept.tensors, kept.tensor_factor)
+        g_opening = np.zeros_like(kept.opening)
+        for m in range(8):
+            for i in range(atoms):
+                for c in range(kept.opening.shape[1]):
+                    g = g_tensors[m * atoms + i, c]
+                    g_opening[i, c] += g * kept.ungated[m * atoms + i, c]
+                    g_tensors[m * atoms + i, c] = g * kept.opening[i, c]
+        for i in range(atoms):
+            for c in range(kept.opening.shape[1]):
+                g_opening[i, c] *= kept.opening[i, c] * (one - kept.opening[i, c])
+        multiply_add(g_opening, weights.tensor_gate_back, g_active)
+    g_invariant = np.empty_like(kept.hidden)
+    for i in range(atoms):
+        for c in range(width):
+            x = kept.hidden[i, c]
+            open_ = one / (one + math.exp(-x))
+            g = g_active[i, c] * open_ * (one + x * (one - open_))
+            g_active[i, c] = g
+            g_invariant[i, c] = g * weights.gain[numbers[i], c]
+    multiply_add(g_active, weights.residual_back, g_scalars)
+    groups = np.empty((3 * degrees + 1, atoms, channels), g_scalars.dtype)
+    for group in range(3 * degrees + 1):
+        multiply(g_invariant, weights.invariant_back[group], groups[group])
+    wide = atoms * channels
+    g_inv = groups.reshape(3 * degrees + 1, wide)
+    a, b = kept.density.reshape(-1, wide), kept.partner.reshape(-1, wide)
+    p, s = kept.product.reshape(-1, wide), kept.second.reshape(-1, wide)
+    g_a, g_b, g_p = g_density.reshape(-1, wide), g_partner.reshape(-1, wide), g_product.reshape(-1, wide)
+    g_s = np.empty((2 * degrees - 1) * wide, g_scalars.dtype)
+    for degree in range(degrees):
+        rows = 2 * degree + 1
+        for m in range(degree * degree, (degree + 1) * (degree + 1)):
+            begin = (m - degree * degree) * wide
+            for c in range(wide):
+                g2, g3 = g_inv[1 + degree, c], g_inv[1 + degrees + degree, c]
+                g4 = g_inv[1 + 2 * degrees + degree, c]
+                g_a[m, c] = g2 * b[m, c]
+                g_b[m, c] = g2 * a[m, c] + g3 * p[m, c]
+                g_p[m, c] = g3 * b[m, c] + g4 * s[m, c]
+                g_s[begin + c] = g4 * p[m, c]
+        first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
+        multiply_add(g_s[: rows * wide].reshape(rows * atoms, channels), weights.second_back[degree],
+                     g_product[first:last])  # fmt: skip
+    for c in range(wide):
+        g_a[0, c] += g_inv[0, c]
+    if with_tensors:
+        for part in range(2):
+            first, last = (part + 1) * (part + 1) * atoms, (part + 2) * (part + 2) * atoms
+            g = g_tensors[first - atoms : last - atoms]
+            multiply_add(g, weights.tensors_back[part, 0], g_density[first:last])
+            multiply_add(g, weights.tensors_back[part, 1], g_product[first:last])
+
+
+@_jit
+def mix_back(numbers, weights, kept, g_density, g_partner, from_density, from_partner, g_sums, g_passed):
+    """Fill the cotangents of the sums over neighbours; the coupling's are ``from_density`` and ``from_partner``."""
+    atoms = len(numbers)
+    components, _, pairs = g_sums.shape
+    _unpair(atoms, weights, kept, g_density, g_partner, from_density, from_partner)
+    flat = g_sums.reshape(components * atoms, pairs)
+    for degree in range(len(weights.mix)):
+        first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
+        multiply(g_density[first:last], weights.mix_back[degree], flat[first:last])
+    for m in range(components):
+        for i in range(atoms):
+            for k in range(pairs):
+                g_sums[m, i, k] *= weights.gate[numbers[i], k]
+    if weights.passing.shape[1] > 0:
+        other = g_passed.reshape(8 * atoms, g_passed.shape[2])
+        multiply(g_density[atoms : 4 * atoms], weights.passing_back[0], other[: 3 * atoms])
+        multiply(g_density[4 * atoms : 9 * atoms], weights.passing_back[1], other[3 * atoms :])
+
+
+@_jit
+def mix_elements_back(kinds, combined_back, weights, kept, g_density, g_partner, from_density, from_partner, g_sums):
+    """The same where senders are the elements; ``combined_back`` is (Q, L + 1, C, n Q)."""
+    components, atoms, pairs = g_sums.shape
+    _unpair(atoms, weights, kept, g_density, g_partner, from_density, from_partner)
+    channels = combined_back.shape[2]
+    for i in range(atoms):
+        for degree in range(combined_back.shape[1]):
+            for m in range(degree * degree, (degree + 1) * (degree + 1)):
+                row = m * atoms + i
+                for k in range(pairs):
+                    g_sums[m, i, k] = g_density.dtype.type(0)
+                for c in range(0, channels - 3, 4):
+                    g0, g1, g2, g3 = g_density[row, c], g_density[row, c + 1], g_density[row, c + 2], g_density[row, c + 3]
+                    w = combined_back[kinds[i], degree, c : c + 4]
+                    for k in range(pairs):
+                        g_sums[m, i, k] += g0 * w[0, k] + g1 * w[1, k] + g2 * w[2, k] + g3 * w[3, k]
+                for c in range(channels // 4 * 4, channels):
+                    for k in range(pairs):
+                        g_sums[m, i, k] += g_density[row, c] * combined_back[kinds[i], degree, c, k]
+
+
+@_jit
+def _unpair(atoms, weights, kept, g_density, g_partner, from_density, from_partner):
+    for row in range(len(g_density)):
+        for c in range(g_density.shape[1]):
+            g_density[row, c] += from_density[row, c]
+            g_partner[row, c] += from_partner[row, c]
+    for degree in range(len(weights.partner)):
+        first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
+        multiply_add(g_partner[first:last], weights.partner_back[degree], g_density[first:last])
+    normalize_back(g_density, kept.density, kept.factor)
