@@ -28,6 +28,16 @@ def test_fine_tuning(file):
     assert load_config(FinetuneConfig, file).method == file.stem
 
 
+@pytest.mark.parametrize("file", sorted((CONFIGS / "scratch").glob("*.yaml")), ids=lambda file: file.stem)
+def test_training_from_scratch(file):
+    config = load_config(PretrainConfig, file)
+    config.loss_of_decay()
+    model = Potential(config.model_config_of_run(), [HeadInfo(name=file.stem)])
+    assert sum(parameter.numel() for parameter in model.parameters()) > 10_000
+    assert config.name == file.stem and config.manifest == f"data/scratch/{file.stem}/manifest.yaml"
+    assert (file.parent / "data" / file.name).exists()
+
+
 def test_metadata_of_the_shared_data():
     table = load_config(MetadataTable, CONFIGS / "data" / "shared.yaml")
     default_heads = load_config(PretrainConfig, CONFIGS / "pretrain" / "nano.yaml").default_heads

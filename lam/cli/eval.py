@@ -53,6 +53,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default="auto",
         help="fit an energy offset per element to the data first (default: auto, where the head is foreign to them)",
     )
+    parser.add_argument(
+        "--rmse",
+        action="store_true",
+        help="print root mean square errors, those of the energy per structure, as tables of small benchmarks do",
+    )
     parser.add_argument("-o", "--output", metavar="DIR", help="folder for report.json and the plots")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)")
     parser.add_argument("--batch-atoms", type=int, default=1000, metavar="N", help="atoms per batch (default: 1000)")
@@ -81,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
             device=args.device,
             progress=progress,
         )
-    _print(console, evaluation.report)
+    _print(console, evaluation.report, rmse=args.rmse)
     if args.output is not None:
         paths = [write_report(evaluation.report, args.output), *write_plots(evaluation, args.output)]
         console.print("Written: " + ", ".join(str(path) for path in paths), soft_wrap=True)
@@ -108,14 +113,15 @@ def _progress(console: Console) -> Iterator[Progress | None]:
         yield show
 
 
-def _print(console: Console, report: dict[str, Any]) -> None:
+def _print(console: Console, report: dict[str, Any], *, rmse: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("data set", overflow="fold")
     table.add_column("head", overflow="fold")
     base = "base-\nline"
-    for name in ("n", "energy\nmeV/atom", base, "forces\nmeV/A", base, "ratio", "stress\nmeV/A^3", base):
+    kind, energy_unit = ("rmse", "meV") if rmse else ("mae", "meV/atom")
+    for name in ("n", f"energy\n{energy_unit}", base, "forces\nmeV/A", base, "ratio", "stress\nmeV/A^3", base):
         table.add_column(name, justify="right", no_wrap=True)
     for entry in report["datasets"]:
         energy, forces, stress = (entry[key] or {} for key in ("energy", "forces", "stress"))
@@ -123,15 +129,18 @@ def _print(console: Console, report: dict[str, Any]) -> None:
             entry["name"] + ("" if entry["informative"] or not forces else " ~"),
             entry["head"] if not entry["own_head"] else "own",
             str(entry["n_structures"]),
-            _number(energy.get("mae")) + ("*" if energy.get("refitted") and energy["mae"] is not None else ""),
-            _number(energy.get("baseline_mae")),
-            _number(forces.get("mae")),
-            _number(forces.get("baseline_mae")),
-            _number(forces.get("ratio_mae"), digits=2),
-            _number(stress.get("mae"), digits=2),
-            _number(stress.get("baseline_mae"), digits=2),
+            _number(energy.get("rmse_per_structure" if rmse else "mae"))
+            + ("*" if energy.get("refitted") and energy["mae"] is not None else ""),
+            "" if rmse else _number(energy.get("baseline_mae")),
+            _number(forces.get(kind)),
+            _number(forces.get(f"baseline_{kind}")),
+            _number(forces.get(f"ratio_{kind}"), digits=3 if rmse else 2),
+            _number(stress.get(kind), digits=2),
+            _number(stress.get(f"baseline_{kind}"), digits=2),
         )
     console.print(table)
+    if rmse:
+        console.print("Root mean square errors; of the energy per structure, not per atom.", soft_wrap=True)
     for line in _notes(report):
         console.print(line, soft_wrap=True)
 

@@ -116,6 +116,7 @@ def energy_block(errors: DatasetErrors, *, refit: bool, baseline: OffsetFit | No
     raw = _summed(energy_per_atom_errors(errors, None))
     refitted = _summed(energy_per_atom_errors(errors, offset)) if offset is not None else ErrorSum()
     headline = refitted if refit else raw
+    totals = energy_per_atom_errors(errors, offset if refit else None) * errors.energies.composition.sum(axis=1)
     flat = ErrorSum()
     if baseline is not None:
         composition = errors.energies.composition
@@ -125,6 +126,7 @@ def energy_block(errors: DatasetErrors, *, refit: bool, baseline: OffsetFit | No
         "n": len(errors.energies),
         "mae": headline.mae,
         "rmse": headline.rmse,
+        "rmse_per_structure": _summed(totals).rmse if headline.count else None,
         "refitted": refit,
         "raw_mae": raw.mae,
         "raw_rmse": raw.rmse,

@@ -13,7 +13,8 @@ Layout (``format_version`` 1). Every number is an MAE or RMSE in the ``unit`` be
       baseline               what the composition-only energies were fitted to: "training split" or
                              "evaluated structures"
       energy                 per atom: mae, rmse (after refitting where refitted is true), raw_*,
-                             refitted_*, refit_rank (number of offsets), baseline_*, ratio_*, n
+                             refitted_*, refit_rank (number of offsets), baseline_*, ratio_*, n;
+                             rmse_per_structure: of the total energies, meV
       forces, stress         per component: mae, rmse, baseline_* (of predicting zero), ratio_*, n;
                              None without labels
       informative            is the mean absolute force component above the threshold?

@@ -17,24 +17,43 @@ from lam.train.logs import CsvLog
 class Averaging(WeightAveraging):
     """Exponential moving average of the weights: what is validated and saved.
 
-    A weight that does not change is kept bit by bit, as fine-tuning a head alone promises.
+    A weight that does not change is kept bit by bit, as fine-tuning a head alone promises; tables are constant
+    and taken over once.
 
     Args:
         decay: of the average, per step.
     """
 
     def __init__(self, decay: float) -> None:
-
-        def average(before: Tensor, now: Tensor, _: Tensor) -> Tensor:
-            return torch.where(before == now, before, decay * before + (1.0 - decay) * now)
-
-        super().__init__(use_buffers=False, avg_fn=average)
+        super().__init__(use_buffers=False)
+        self.decay = decay
         self._applied = False
+        self._pairs: tuple[list[Tensor], list[Tensor]] | None = None
 
     @property
     def state_key(self) -> str:
         """Name of this callback's part of a training state."""
         return "EMAWeightAveraging"
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Add the weights after a step to the average: one call for all of them."""
+        if trainer.global_step <= self._latest_update_step:
+            return
+        average = self._average_model
+        if self._pairs is None:
+            self._pairs = (
+                [p.detach() for p in average.module.parameters()],
+                [p.detach() for p in pl_module.parameters()],
+            )
+            with torch.no_grad():
+                for kept, now in zip(average.module.buffers(), pl_module.buffers(), strict=True):
+                    kept.copy_(now)
+        if average.n_averaged == 0:
+            torch._foreach_copy_(*self._pairs)
+        else:
+            torch._foreach_lerp_(*self._pairs, 1.0 - self.decay)
+        average.n_averaged += 1
+        self._latest_update_step = trainer.global_step
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average into the model."""
@@ -111,6 +130,9 @@ class Progress(pl.Callback):
         if "val/force_ratio_median" in values:
             ratio = float(values["val/force_ratio_median"])
             text += f": validation force error {ratio:.3f} of that of zero forces (median of the heads)"
+        rmse = [float(value) for name, value in values.items() if name.endswith("/force_rmse")]
+        if len(rmse) == 1:
+            text += f", RMSE {1000 * rmse[0]:.1f} meV/A"
         print(f"{text}, {per_step:.2f} s per step, {_span(per_step * (self.steps - done))} to go", flush=True)
 
 

@@ -23,17 +23,25 @@ class BatchSection(Section):
     """Most times that a structure is seen in the whole training; caps the share of small data sets."""
     workers: int = Field(1, ge=0)
     """Processes that read data and build neighbour lists, per training process; 0 does it in line."""
+    cache_mb: float = Field(256.0, ge=0)
+    """Room for graphs that are kept in memory once built, MB per process that reads data: for small data sets."""
 
 
 class OptimizerSection(Section):
-    """AdamW with a warm-up, stable, decay schedule."""
+    """AdamW or Muon with a warm-up, stable, decay schedule."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    """``muon`` orthogonalises the steps of the hidden matrices, and leaves the rest to AdamW."""
     learning_rate: float = Field(3e-3, gt=0)
     """Peak learning rate."""
     weight_decay: float = Field(1e-3, ge=0)
     """Decoupled weight decay of matrices (not of embeddings, biases, gains)."""
     beta2: float = Field(0.98, gt=0, lt=1)
     """Decay of AdamW's second moment."""
+    momentum: float = Field(0.95, ge=0, lt=1)
+    """Decay of Muon's average of the gradients."""
+    matrix_rate: float = Field(1.0, gt=0)
+    """Learning rate of Muon's matrices over that of the rest; at 1 the entries' steps are of AdamW's size."""
     warmup_steps: int = Field(200, ge=0)
     """Steps over which the rate rises from zero."""
     decay: float = Field(0.4, ge=0, le=1)
@@ -44,15 +52,37 @@ class OptimizerSection(Section):
     """Decay of the exponential moving average of the weights, which is what is evaluated and saved."""
 
 
+Kind = Literal["norm", "mae", "mse", "huber"]
+
+
 class LossSection(Section):
-    """Weights of the loss terms, each in units of its head's scale (see lam/train/losses.py)."""
+    """Weights and kinds of the loss terms, each in units of its head's scale (see lam/train/losses.py)."""
 
     energy: float = Field(2.0, ge=0)
-    """Weight of the absolute error of the energy per atom."""
+    """Weight of the error of the energy per atom."""
     forces: float = Field(1.0, ge=0)
-    """Weight of the norm of the force error."""
+    """Weight of the force error."""
     stress: float = Field(0.5, ge=0)
-    """Weight of the norm of the error of the stress times the volume per atom."""
+    """Weight of the error of the stress times the volume per atom."""
+    energy_kind: Kind = "norm"
+    """What is made of an energy error: ``norm`` and ``mae`` its size, ``mse`` its square, ``huber`` in between."""
+    forces_kind: Kind = "norm"
+    """What is made of a force error: ``norm`` its length, ``mae`` the mean size of its components, ``mse`` the
+    squared length, ``huber`` the squared length below ``huber_delta`` and the length above."""
+    stress_kind: Kind = "norm"
+    """What is made of a stress error, as for forces."""
+    huber_delta: float = Field(0.05, gt=0)
+    """Error, in units of the head's scale, up to which ``huber`` is quadratic."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term."""
+        return {"energy": self.energy, "forces": self.forces, "stress": self.stress}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Kind of each term."""
+        return {"energy": self.energy_kind, "forces": self.forces_kind, "stress": self.stress_kind}
 
 
 class LogSection(Section):
@@ -89,6 +119,8 @@ class PretrainConfig(Section):
     """Heads to prefer, in this order, where a user of the model names none."""
     steps: int = Field(10000, ge=1)
     """Number of optimiser steps. An unfinished training can be resumed with another number."""
+    refit_structures: int = Field(0, ge=0)
+    """Training structures of each data set to which its reference energies are fitted once more at the end; 0: none."""
     seed: int = 0
     """Seed of the weights and of the order of the data."""
     precision: Literal["float32", "float64"] = "float32"
@@ -98,6 +130,8 @@ class PretrainConfig(Section):
     batch: BatchSection = BatchSection()
     optimizer: OptimizerSection = OptimizerSection()
     loss: LossSection = LossSection()
+    final_loss: dict[str, Any] = {}
+    """Changes to ``loss`` while the learning rate decays, e.g. a larger weight of the energy."""
     log: LogSection = LogSection()
 
     @field_validator("name")
@@ -106,6 +140,14 @@ class PretrainConfig(Section):
         if not name or name.startswith(".") or any(c in name for c in "/\\:"):
             raise ValueError("must be usable as the name of a folder")
         return name
+
+    def loss_of_decay(self) -> LossSection:
+        """Return the loss while the learning rate decays: ``loss`` with the changes of ``final_loss``.
+
+        Raises:
+            LamError: for an unknown or wrong key.
+        """
+        return LossSection.parse(self.loss.to_dict() | self.final_loss, where="the section 'final_loss'")
 
     def model_config_of_run(self) -> ModelConfig:
         """Return the architecture: the preset with this run's changes.

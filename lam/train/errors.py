@@ -30,7 +30,8 @@ def dataset_errors(
 
     Returns:
         Head name -> ``energy_mae`` (eV/atom), ``force_mae`` (eV/Angstrom), ``stress_mae`` (eV/Angstrom^3)
-        and ``force_ratio`` (force error relative to predicting zero), where there are labels.
+        and ``force_ratio`` (force error relative to predicting zero), where there are labels; and
+        ``energy_rmse``, ``force_rmse``.
     """
     model.eval()
     sums = ErrorSums(model.head_names)
@@ -48,7 +49,9 @@ def dataset_errors(
 
 UNITS = {
     "energy_mae": "energy_mae_eV_per_atom",
+    "energy_rmse": "energy_rmse_eV_per_atom",
     "force_mae": "force_mae_eV_per_A",
+    "force_rmse": "force_rmse_eV_per_A",
     "force_ratio": "force_mae_over_zero_forces",
     "stress_mae": "stress_mae_eV_per_A3",
 }

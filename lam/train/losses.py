@@ -1,11 +1,15 @@
 """The loss: scaled errors of energy, forces and stress, each over the labels that are there.
 
 For a structure with N atoms and volume V, and a head of force scale f (about the RMS of its force components)
-and energy scale e (see HeadInfo), both at least ``SMALLEST_SCALE``:
+and energy scale e (see HeadInfo), both at least ``SMALLEST_SCALE``, the scaled errors are
 
-* energy: ``|E - E_ref| / N / e``, averaged over structures with an energy label;
-* forces: ``||F - F_ref|| / f``, averaged over atoms with force labels;
-* stress: ``||sigma - sigma_ref|| V / N / e``, averaged over structures with a stress label.
+* energy: ``(E - E_ref) / N / e``, averaged over structures with an energy label;
+* forces: ``(F - F_ref) / f``, averaged over atoms with force labels;
+* stress: ``(sigma - sigma_ref) V / N / e``, averaged over structures with a stress label.
+
+What is averaged of a scaled error x is its norm ``|x|`` (the default), ``mae``: the mean size of its components,
+``mse``: ``|x|^2``, or ``huber``: ``|x|^2 / (2 d)`` up to ``|x| = d``, ``|x| - d / 2`` above. All but ``mae`` are
+invariant under rotations.
 
 Scaling by the head makes data sets of different energy scales count alike. Norms rather than squares
 bound the pull of outliers. Averages are over the labels of *all* processes, so the gradient of a global
@@ -18,45 +22,56 @@ import torch
 from torch import Tensor
 
 from lam import keys
+from lam.train.config import LossSection
 
 SMALLEST_SCALE = 0.2
 """Floor of the scales, eV/Angstrom and eV: near-relaxed data is not to be fitted beyond its noise."""
 TERMS = ("energy", "forces", "stress")
+_NORMS = LossSection()
 
 
 def loss_sums(
-    output: dict[str, Tensor], batch: dict[str, Tensor], force_scale: Tensor, energy_scale: Tensor
+    output: dict[str, Tensor],
+    batch: dict[str, Tensor],
+    force_scale: Tensor,
+    energy_scale: Tensor,
+    loss: LossSection = _NORMS,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Sum the scaled errors over the labels present.
+    """Sum what the loss makes of the scaled errors over the labels present.
 
     Args:
-        output: predictions with energy, forces and stress.
+        output: predictions with energy and forces, and with stress unless no structure has a label of it.
         batch: labels and masks.
         force_scale: force scale of each head, eV/Angstrom, (T,).
         energy_scale: energy scale of each head, eV, (T,).
+        loss: the kinds of the terms.
 
     Returns:
-        For each term the sum of the scaled errors per structure, (G,), and the number of labels, ().
+        For each term the sum over each structure, (G,), and the number of labels, ().
     """
     graph_scale = energy_scale.clamp(min=SMALLEST_SCALE)[batch[keys.TASK]]
     size = batch[keys.N_ATOMS].to(graph_scale.dtype)
+    kinds, delta = loss.kinds, loss.huber_delta
 
     has_energy = batch[keys.MASK_ENERGY]
     energy_difference = _difference(output[keys.ENERGY], batch[keys.LABEL_ENERGY], has_energy)
-    energy = energy_difference.to(graph_scale.dtype).abs() / size / graph_scale
+    energy = _measure((energy_difference.to(graph_scale.dtype) / size / graph_scale)[:, None], kinds["energy"], delta)
 
     has_forces = batch[keys.MASK_FORCES]
     atom_scale = force_scale.clamp(min=SMALLEST_SCALE)[batch[keys.TASK]][batch[keys.BATCH]]
     on_atoms = has_forces[batch[keys.BATCH]]
     force_difference = _difference(output[keys.FORCES], batch[keys.LABEL_FORCES], on_atoms[:, None])
-    force_error = torch.where(on_atoms, _norm(force_difference) / atom_scale, 0.0)
+    force_error = _measure(force_difference / atom_scale[:, None], kinds["forces"], delta)
     forces = force_error.new_zeros(len(size)).index_add(0, batch[keys.BATCH], force_error)
 
     has_stress = batch[keys.MASK_STRESS]
-    volume = torch.linalg.det(batch[keys.CELL]).abs().to(graph_scale.dtype)
-    stress_difference = _difference(output[keys.STRESS], batch[keys.LABEL_STRESS], has_stress[:, None, None])
-    stress_error = _norm(stress_difference.flatten(1)) * volume / size
-    stress = torch.where(has_stress, stress_error / graph_scale, 0.0)
+    stress = torch.zeros_like(energy)
+    if keys.STRESS in output:
+        volume = torch.linalg.det(batch[keys.CELL]).abs().to(graph_scale.dtype)
+        stress_difference = _difference(output[keys.STRESS], batch[keys.LABEL_STRESS], has_stress[:, None, None])
+        # The volume of a structure without a cell may be anything.
+        factor = torch.where(has_stress, volume / size / graph_scale, 0.0)
+        stress = _measure(stress_difference.flatten(1) * factor[:, None], kinds["stress"], delta)
 
     sums = {"energy": energy, "forces": forces, "stress": stress}
     counts = {"energy": has_energy.sum(), "forces": (size * has_forces).sum(), "stress": has_stress.sum()}
@@ -74,6 +89,20 @@ def _difference(predicted: Tensor, label: Tensor, has_label: Tensor) -> Tensor:
     return torch.where(has_label, predicted, 0.0) - torch.where(has_label, label, 0.0)
 
 
+def _measure(error: Tensor, kind: str, delta: float) -> Tensor:
+    """Return what counts of scaled errors (K, components), (K,)."""
+    if kind == "mse":
+        return error.square().sum(-1)
+    if kind == "mae":
+        return error.abs().mean(-1)
+    norm = _norm(error)
+    if kind == "huber":
+        return torch.where(norm < delta, error.square().sum(-1) / (2.0 * delta), norm - 0.5 * delta)
+    return norm
+
+
 def _norm(error: Tensor) -> Tensor:
+    if error.shape[-1] == 1:
+        return error[:, 0].abs()
     # The offset keeps the gradient finite where the error is exactly zero (symmetric crystals).
     return torch.sqrt(error.square().sum(-1) + 1e-12) - 1e-6

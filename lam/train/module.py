@@ -14,10 +14,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from lam import keys
 from lam.errors import LamError, LamWarning
 from lam.model import Potential
+from lam.model.kernels import gradients_of
 from lam.train.config import LossSection, OptimizerSection
 from lam.train.losses import TERMS, combine, loss_sums
 from lam.train.randomness import random_state, set_random_state
-from lam.train.schedule import build_optimizer, warmup_stable_decay
+from lam.train.schedule import build_optimizer, decays, warmup_stable_decay
 from lam.train.validation import ErrorSums
 
 Describe = Callable[[int, int], str]
@@ -44,7 +45,8 @@ class TrainingModule(pl.LightningModule):
 
     Args:
         model: the potential.
-        loss: weights of the loss terms.
+        loss: the loss.
+        final_loss: the loss while the learning rate decays; by default the same.
         optimizer: optimiser and schedule.
         steps: number of steps, for the schedule.
         force_scale: force scale of each head, eV/Angstrom, (T,).
@@ -60,42 +62,48 @@ class TrainingModule(pl.LightningModule):
         steps: int,
         force_scale: Tensor,
         describe: Describe,
+        final_loss: LossSection | None = None,
     ) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss
+        self.loss, self.final_loss = loss, final_loss or loss
         self.optimizer_settings = optimizer
         self.steps = steps
         self.describe = _Shared(describe)
         self.register_buffer("force_scale", force_scale.to(model.dtype), persistent=False)
         self.errors = ErrorSums(model.head_names)
         self._random: dict[str, Any] | None = None
+        self._trainable: list[Tensor] = []
 
     # -- one step ------------------------------------------------------------------------------
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the loss of this process's share of the global batch."""
-        output = self.model(batch, create_graph=True)
-        sums, counts = loss_sums(output, batch, self.force_scale, self.model.energy_scale(self.force_scale.dtype))
+        # The derivative with respect to the strain is left out where nothing is learned from it.
+        output = self.model(batch, create_graph=True, stress=bool(batch[keys.MASK_STRESS].any()))
+        energy_scale = self.model.energy_scale(self.force_scale.dtype)
+        setting = self._loss_now()
+        sums, counts = loss_sums(output, batch, self.force_scale, energy_scale, setting)
         self._require_finite(sums, batch)
         total = self._over_processes(torch.stack([counts[term] for term in TERMS]))
         counts = dict(zip(TERMS, total, strict=True))
         # DDP averages gradients over processes; every share is normalised by the global counts.
-        loss = combine(sums, counts, self.loss.model_dump()) * self.trainer.world_size
+        loss = combine(sums, counts, setting.weights) * self.trainer.world_size
         if self._logs_now:
             self._row = self._terms(sums, counts, batch)
         return loss
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate gradients of the parameters only: none of the positions' second derivatives."""
-        loss.backward(inputs=[parameter for parameter in self.parameters() if parameter.requires_grad])
+        # The kernels would compute those of the vectors, too.
+        with gradients_of(vectors=False, fixed_senders=True):
+            loss.backward(inputs=self._trainable)
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, gradient_clip_val: float | None = None, **_: Any
     ) -> None:
         """Clip by norm; gradients that are not finite end the training before they reach the weights."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.optimizer_settings.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self._trainable, self.optimizer_settings.gradient_clip, foreach=True)
         if not torch.isfinite(norm):
             raise LamError(
                 f"The gradient of step {self.trainer.global_step} is not finite although the loss is; "
@@ -107,12 +115,20 @@ class TrainingModule(pl.LightningModule):
             for logger in self.trainer.loggers:
                 logger.log_metrics(self._row | {"train/gradient_norm": float(norm)}, step=self.trainer.global_step)
 
+    def on_train_start(self) -> None:
+        """List what learns: looking through the modules at every step takes time."""
+        self._trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Remember which structures the batch holds (cheap: two small tensors)."""
         self._last_ids = (batch[keys.TASK], batch[keys.STRUCTURE_ID])
         if self._random is not None:  # only now: starting the data loaders draws from the generators too
             set_random_state(self._random)
             self._random = None
+
+    def _loss_now(self) -> LossSection:
+        fall = decays(self.trainer.global_step, self.steps, self.optimizer_settings.decay)
+        return self.final_loss if fall else self.loss
 
     @property
     def _logs_now(self) -> bool:
@@ -166,7 +182,7 @@ class TrainingModule(pl.LightningModule):
     # -- optimiser and state -------------------------------------------------------------------
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Build AdamW and its schedule."""
+        """Build the optimiser and its schedule."""
         settings = self.optimizer_settings
         optimizer = build_optimizer(self.named_parameters(), settings)
         schedule = LambdaLR(

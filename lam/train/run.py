@@ -22,9 +22,11 @@ from lam.train.config import PretrainConfig
 from lam.train.data import DataModule
 from lam.train.errors import record_errors
 from lam.train.heads import HeadStatistics, head_statistics
+from lam.train.memory import keep_freed_memory
 from lam.train.module import TrainingModule
 from lam.train.quiet import interruptible, quiet_lightning
 from lam.train.randomness import isolated_randomness, seed_all
+from lam.train.refit import refit_references
 from lam.train.resume import check_settings, remember_settings, state_file
 from lam.train.trainer import build_trainer, launched_processes
 
@@ -60,7 +62,9 @@ def pretrain(config: PretrainConfig, callbacks: Sequence[pl.Callback] = ()) -> P
             "and set more 'steps' to prolong it."
         )
     architecture = config.model_config_of_run()
+    config.loss_of_decay()  # raises for a wrong one, before any data is read
     check_settings(config, output)
+    keep_freed_memory()
     with isolated_randomness(), quiet_lightning():
         seed_all(config.seed)
         data = _data_module(config, architecture.cutoff)
@@ -83,6 +87,8 @@ def pretrain(config: PretrainConfig, callbacks: Sequence[pl.Callback] = ()) -> P
                 "splits": {name: split.mode for name, split in zip(data.train.names, data.train.splits, strict=True)},
             }
             model = module.model.to(device="cpu", dtype=torch.float32)
+            if config.refit_structures:
+                refit_references(model, data.train, per_head=config.refit_structures)
             metrics = _held_out_errors(model, data)
             metadata = CheckpointMetadata(name=config.name, training=training, metrics=metrics)
             save_checkpoint(target, model, metadata=metadata)
@@ -103,6 +109,7 @@ def _train(
     module = TrainingModule(
         model.to(DTYPES[config.precision]).train(),
         loss=config.loss,
+        final_loss=config.loss_of_decay(),
         optimizer=config.optimizer,
         steps=config.steps,
         force_scale=torch.tensor([s.force_scale for s in statistics]),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from lam.train.config import OptimizerSection
+from lam.train.muon import Muon
 
 # Tables by element or task have rows that a batch does not touch: they must not shrink meanwhile.
-_NOT_DECAYED = ("message.gate.", "gain", "element", "readout")
+_NOT_DECAYED = (".gate.weight", "gain", "element", "readout")
+# Matrices that take in a few given numbers rather than features: Muon is for the others.
+_INPUTS = ("charge_spin",)
 
 
 def warmup_stable_decay(step: int, steps: int, warmup_steps: int, decay: float) -> float:
@@ -33,22 +37,41 @@ def warmup_stable_decay(step: int, steps: int, warmup_steps: int, decay: float) 
     return min(rise, max(0.0, 1.0 - math.sqrt((step - (steps - fall)) / fall)))
 
 
-def build_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], settings: OptimizerSection) -> AdamW:
-    """Build AdamW with weight decay on matrices only.
+def decays(step: int, steps: int, decay: float) -> bool:
+    """Is the learning rate of a step in its final fall?"""
+    return step >= steps - decay * steps
+
+
+def build_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], settings: OptimizerSection) -> Optimizer:
+    """Build AdamW or Muon, with weight decay on matrices only.
 
     Args:
         parameters: names and trainable parameters.
         settings: the optimiser section.
     """
-    decayed, free = [], []
+    decayed: dict[str, nn.Parameter] = {}
+    free: list[nn.Parameter] = []
     for name, parameter in parameters:
         if not parameter.requires_grad:
             continue
-        is_matrix = parameter.ndim >= 2 and not any(part in name for part in _NOT_DECAYED)
-        (decayed if is_matrix else free).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return AdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.beta2))
+        if parameter.ndim < 2 or any(part in name for part in _NOT_DECAYED):
+            free.append(parameter)
+        else:
+            decayed[name] = parameter
+    betas = (0.9, settings.beta2)
+    if settings.kind == "adamw":
+        groups = _groups(settings.weight_decay, list(decayed.values()), free)
+        # Fused: one call for all parameters, which matters for steps of a hundred atoms.
+        return AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)
+    inputs = [name for name in decayed if any(part in name for part in _INPUTS)]
+    matrices = [parameter for name, parameter in decayed.items() if name not in inputs]
+    groups = _groups(settings.weight_decay, matrices, [decayed[name] for name in inputs], free)
+    if matrices:
+        groups[0] |= {"orthogonal": True, "rate": settings.matrix_rate}
+    return Muon(groups, lr=settings.learning_rate, momentum=settings.momentum, betas=betas)
+
+
+def _groups(weight_decay: float, *lists: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """Return parameter groups; the last list is not decayed, empty ones are left out."""
+    decays = [weight_decay] * (len(lists) - 1) + [0.0]
+    return [{"params": params, "weight_decay": w} for params, w in zip(lists, decays, strict=True) if params]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,11 +12,21 @@ from lam import keys
 
 SMALL_FORCES = 0.05
 """Mean absolute force component, eV/Angstrom, below which zero is hard to beat and sets are apart."""
-_COLUMNS = ("energy_error", "energies", "force_error", "force_size", "components", "stress_error", "stresses")
+_COLUMNS = (
+    "energy_error",
+    "energy_square",
+    "energies",
+    "force_error",
+    "force_square",
+    "force_size",
+    "components",
+    "stress_error",
+    "stresses",
+)
 
 
 class ErrorSums:
-    """Absolute errors per head: energy per atom (eV), force components (eV/A), stress (eV/A^3).
+    """Absolute and squared errors per head: energy per atom (eV), force components (eV/A), stress (eV/A^3).
 
     Args:
         heads: names of the heads.
@@ -35,21 +46,25 @@ class ErrorSums:
         has_energy, has_stress = batch[keys.MASK_ENERGY].double(), batch[keys.MASK_STRESS].double()
         has_forces = batch[keys.MASK_FORCES].double()
         energy = (output[keys.ENERGY] - batch[keys.LABEL_ENERGY]).abs() / size
+        force_error = (output[keys.FORCES] - batch[keys.LABEL_FORCES]).double()
         per_atom = torch.stack(
             [
-                (output[keys.FORCES] - batch[keys.LABEL_FORCES]).double().abs().sum(1),
+                force_error.abs().sum(1),
+                force_error.square().sum(1),
                 batch[keys.LABEL_FORCES].double().abs().sum(1),
             ],
             dim=1,
         )
-        per_graph = per_atom.new_zeros(len(size), 2).index_add(0, batch[keys.BATCH], per_atom)
+        per_graph = per_atom.new_zeros(len(size), 3).index_add(0, batch[keys.BATCH], per_atom)
         stress = (output[keys.STRESS] - batch[keys.LABEL_STRESS]).double().abs().flatten(1).sum(1)
         rows = torch.stack(
             [
                 energy * has_energy,
+                energy.square() * has_energy,
                 has_energy,
                 per_graph[:, 0] * has_forces,
                 per_graph[:, 1] * has_forces,
+                per_graph[:, 2] * has_forces,
                 3.0 * size * has_forces,
                 stress * has_stress,
                 9.0 * has_stress,
@@ -66,8 +81,10 @@ class ErrorSums:
             sums = dict(zip(_COLUMNS, row, strict=True))
             if sums["energies"]:
                 values[f"val/{head}/energy_mae"] = sums["energy_error"] / sums["energies"]
+                values[f"val/{head}/energy_rmse"] = math.sqrt(sums["energy_square"] / sums["energies"])
             if sums["components"]:
                 values[f"val/{head}/force_mae"] = sums["force_error"] / sums["components"]
+                values[f"val/{head}/force_rmse"] = math.sqrt(sums["force_square"] / sums["components"])
                 if sums["force_size"] / sums["components"] > SMALL_FORCES:
                     ratios.append(sums["force_error"] / sums["force_size"])
                     values[f"val/{head}/force_ratio"] = ratios[-1]

@@ -40,6 +40,17 @@ def test_table_report_and_plots(checkpoint, labels, tmp_path, capsys):
     ]  # fmt: skip
 
 
+def test_root_mean_square_errors_per_structure(checkpoint, make, tmp_path, capsys):
+    water = [s for s in make([8, 1, 1, 8, 1, 1]) if len(s) == 6]
+    write(tmp_path / "water.extxyz", [s.to_atoms(prefix="REF_") for s in water])
+    arguments = [checkpoint, str(tmp_path / "water.extxyz"), "--rmse", "-o", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(["eval", *arguments]) == 0
+    printed = capsys.readouterr().out
+    entry = json.loads((tmp_path / "out" / "report.json").read_text())["datasets"][0]
+    assert f"{entry['forces']['rmse']:.1f}" in printed and f"{entry['energy']['rmse_per_structure']:.1f}" in printed
+    assert entry["energy"]["rmse_per_structure"] == pytest.approx(6 * entry["energy"]["rmse"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -45,7 +45,8 @@ def settings(manifest, tmp_path):
             "log": {"every": 2, "validate_every": 6, "checkpoint_every": 3},
         }  # fmt: skip
         for key, value in changes.items():
-            values[key] = {**values[key], **value} if isinstance(value, dict) and key != "model" else value
+            merged = isinstance(value, dict) and key in ("batch", "optimizer", "log")
+            values[key] = {**values[key], **value} if merged else value
         return PretrainConfig.parse(values)
 
     return make

@@ -19,10 +19,11 @@ from lam.data.structure import ISOLATED_ATOM, Structure
 from lam.errors import LamError
 from lam.model import HeadInfo, ModelConfig, Potential
 from lam.train.config import LossSection, OptimizerSection, PretrainConfig
+from lam.train.data import CachedGraphs
 from lam.train.heads import head_statistics
 from lam.train.logs import CsvLog
 from lam.train.losses import SMALLEST_SCALE, combine, loss_sums
-from lam.train.schedule import build_optimizer, warmup_stable_decay
+from lam.train.schedule import build_optimizer, decays, warmup_stable_decay
 from lam.train.state_io import SafetensorsCheckpointIO
 from lam.train.validation import ErrorSums
 
@@ -75,6 +76,57 @@ def test_losses_by_hand():
     assert float(sums["forces"][1]) == pytest.approx(2 * 0.1 / SMALLEST_SCALE, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("kind", "large", "small"),
+    [
+        ("norm", 5.0, 0.5),
+        ("mae", 7.0 / 3, 0.7 / 3),
+        ("mse", 25.0, 0.25),
+        ("huber", 5.0 - 0.5, 0.25 / 2),  # linear above delta = 1, quadratic below
+    ],
+)
+def test_kinds_of_force_loss(kind, large, small):
+    batch = collate([build_graph(structure(), cutoff=4.0, dtype=torch.float64)])
+    loss = LossSection(forces_kind=kind, energy_kind=kind, huber_delta=1.0)
+    for scale, expected in ((1.0, large), (0.1, small)):
+        error = torch.zeros(2, 3, dtype=torch.float64)
+        error[0] = 2.0 * scale * torch.tensor([3.0, 0.0, -4.0])  # in units of the scale of 2: 5 and 0.5 long
+        output = {
+            keys.ENERGY: batch[keys.LABEL_ENERGY],
+            keys.FORCES: batch[keys.LABEL_FORCES] + error,
+            keys.STRESS: batch[keys.LABEL_STRESS],
+        }
+        two = torch.full((1,), 2.0, dtype=torch.float64)
+        sums, _ = loss_sums(output, batch, two, two, loss)
+        assert float(sums["forces"][0]) == pytest.approx(expected, abs=1e-5)
+        assert float(sums["energy"][0]) == 0.0
+
+
+def test_kinds_of_energy_loss():
+    batch = collate([build_graph(structure(), cutoff=4.0, dtype=torch.float64)])
+    output = {
+        keys.ENERGY: batch[keys.LABEL_ENERGY] - 6.0,  # 3 per atom
+        keys.FORCES: batch[keys.LABEL_FORCES],
+        keys.STRESS: batch[keys.LABEL_STRESS],
+    }
+    one = torch.ones(1, dtype=torch.float64)
+    for kind, expected in {"norm": 3.0, "mae": 3.0, "mse": 9.0, "huber": 3.0 - 0.25}.items():
+        sums, _ = loss_sums(output, batch, one, one, LossSection(energy_kind=kind, huber_delta=0.5))
+        assert float(sums["energy"][0]) == pytest.approx(expected)
+
+
+def test_without_stress_labels_the_stress_is_not_needed():
+    model = potential()
+    batch = collate([build_graph(structure(stress=None), cutoff=4.0, dtype=torch.float64)])
+    gradients = []
+    for stress in (True, False):
+        model.zero_grad()
+        sums, counts = loss_sums(model(batch, create_graph=True, stress=stress), batch, torch.ones(2), torch.ones(2))
+        combine(sums, counts, LossSection().weights).backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert all(torch.allclose(one, two) for one, two in zip(*gradients, strict=True))
+
+
 @pytest.mark.parametrize("missing", ["energy", "forces", "stress"])
 @pytest.mark.parametrize("fill", [1e6, math.nan])
 def test_missing_labels_have_no_influence(missing, fill):
@@ -89,7 +141,7 @@ def test_missing_labels_have_no_influence(missing, fill):
         sums, counts = loss_sums(
             model(batch, create_graph=True), batch, torch.ones(2).double(), model.energy_scale(torch.float64)
         )
-        combine(sums, counts, LossSection().model_dump()).backward()
+        combine(sums, counts, LossSection().weights).backward()
         assert float(sums[missing].detach()[1]) == 0.0
         assert float(counts[missing]) == (2 if missing == "forces" else 1)
         return [parameter.grad.clone() for parameter in model.parameters()]
@@ -109,7 +161,7 @@ def test_batch_without_any_label_of_a_kind_has_a_finite_loss():
     model = potential()
     batch = collate([build_graph(structure(forces=None, stress=None), cutoff=4.0, dtype=torch.float64)])
     sums, counts = loss_sums(model(batch, create_graph=True), batch, torch.ones(2), torch.ones(2))
-    loss = combine(sums, counts, LossSection().model_dump())
+    loss = combine(sums, counts, LossSection().weights)
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
@@ -132,6 +184,8 @@ def test_error_sums_by_hand():
     errors = sums.summary()
     assert errors["val/a/energy_mae"] == pytest.approx(0.15)
     assert errors["val/a/force_mae"] == errors["val/b/force_mae"] == pytest.approx(0.5)
+    assert errors["val/a/energy_rmse"] == pytest.approx(0.15)
+    assert errors["val/a/force_rmse"] == pytest.approx(0.5)
     assert errors["val/a/force_ratio"] == pytest.approx(0.5 / 2.5)
     assert errors["val/a/stress_mae"] == pytest.approx(0.02)
     assert "val/b/energy_mae" not in errors and "val/b/stress_mae" not in errors
@@ -150,6 +204,11 @@ def test_schedule_rises_stays_and_falls():
     assert rate(70) == pytest.approx(1 - math.sqrt(10 / 40))
     assert rate(100) == 0.0
     assert all(rate(step + 1) <= rate(step) for step in range(60, 100))
+
+
+def test_the_fall_begins_where_the_loss_may_change():
+    assert [decays(step, 100, 0.4) for step in (0, 59, 60, 99)] == [False, False, True, True]
+    assert not any(decays(step, 100, 0.0) for step in range(100))
 
 
 @pytest.mark.parametrize(("steps", "warmup", "decay"), [(10, 0, 0.0), (10, 50, 0.5), (1, 0, 1.0), (3, 1, 1.0)])
@@ -299,8 +358,37 @@ def test_log_gains_columns_and_drops_what_will_be_repeated(tmp_path):
         ({"output": "o", "manifest": "m", "name": "../x"}, "usable as the name of a folder"),
         ({"output": "o", "manifest": "m", "log": {"wandb": "yes"}}, "'log.wandb'"),
         ({"output": "o", "manifest": "m", "steps": 0}, "'steps' = 0"),
+        ({"output": "o", "manifest": "m", "optimizer": {"kind": "sgd"}}, "'optimizer.kind'"),
+        ({"output": "o", "manifest": "m", "loss": {"forces_kind": "l1"}}, "'loss.forces_kind'"),
     ],
 )
 def test_wrong_settings(values, text):
     with pytest.raises(LamError, match=text):
         PretrainConfig.parse(values)
+
+
+def test_changes_of_the_loss_in_the_decay():
+    settings = {"output": "o", "manifest": "m", "loss": {"forces": 3.0}}
+    config = PretrainConfig.parse({**settings, "final_loss": {"energy": 50.0, "forces_kind": "mse"}})
+    loss = config.loss_of_decay()
+    assert (loss.energy, loss.forces, loss.forces_kind, loss.stress) == (50.0, 3.0, "mse", config.loss.stress)
+    assert PretrainConfig.parse(settings).loss_of_decay() == PretrainConfig.parse(settings).loss
+    with pytest.raises(LamError, match="section 'final_loss': unknown key 'energies', did you mean 'energy'"):
+        PretrainConfig.parse({**settings, "final_loss": {"energies": 1.0}}).loss_of_decay()
+
+
+# -- cache -------------------------------------------------------------------------------------
+
+
+def test_cached_graphs_are_the_same_and_stay_within_their_room(manifest):
+    dataset = MultiTaskDataset(load_manifest(manifest), "train", 4.0)
+    plain = collate([dataset[i] for i in range(4)])
+    cached = CachedGraphs(dataset, 10.0)
+    for _ in range(2):  # collating must not change what is kept
+        batch = collate([cached[i] for i in range(4)])
+        assert all(torch.equal(value, plain[key]) for key, value in batch.items())
+    assert cached[3] is cached[3] and cached[0] is cached[0]
+    assert cached.room < 10e6
+    full = CachedGraphs(dataset, 0.0)
+    assert full[3] is not full[3] and full.room == 0.0
+    assert len(cached) == len(dataset)

@@ -101,6 +101,20 @@ def test_killed_at_a_place(places, settings, tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
+def test_killed_with_muon_in_the_decay(settings, tmp_path):
+    changes = {"optimizer": {"kind": "muon", "decay": 0.7}, "final_loss": {"energy": 20.0, "forces_kind": "mse"}}
+    for step in (2, 8):  # before and in the decay, which begins at step 3.6
+        process = start(settings(**changes), Kill("before step", step))
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
+    finish(settings(**changes))
+    pretrain(settings(output=str(tmp_path / "whole"), **changes))
+    assert_same(tmp_path / "whole", tmp_path / "run")
+    pretrain(settings(output=str(tmp_path / "other"), optimizer=changes["optimizer"]))
+    weights = [lam.load(tmp_path / name / "tiny").readout.weight for name in ("whole", "other")]
+    assert not torch.equal(*weights)
+
+
 def test_killed_at_arbitrary_moments(settings, tmp_path):
     random = np.random.default_rng()
     changes = {"steps": 60, "log": {"checkpoint_every": 4}}
