@@ -1,0 +1,1 @@
+"""What the benchmark scripts share. Only ``structures`` is used in the environments of other codes."""

@@ -1,0 +1,1 @@
+"""One module per code: what runs in its process. ``run.py`` is the process."""
