@@ -48,7 +48,8 @@ SECTIONS: tuple[tuple[str, type[Section], str, str], ...] = (
         "Read by `lam train CONFIG [key=value ...]` and `train.py`. Class `lam.train.config.PretrainConfig`.",
         "`name` must be usable as the name of a folder. `model` is a mapping of keys of the [model](#model) section, "
         "laid over the preset. An unfinished training is resumed only with the same settings; `log`, `output`, "
-        "`accelerator` and `steps` may differ.",
+        "`accelerator`, `steps`, `batch.workers`, `batch.cache_mb` and `refit_structures` may differ. `final_loss` is "
+        "a mapping of keys of `loss`, laid over it for the steps in which the learning rate decays.",
     ),
     (
         "Fine-tuning",

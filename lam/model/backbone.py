@@ -13,6 +13,7 @@ from lam.model.layer import Layer
 from lam.model.radial import RadialBasis
 from lam.model.repulsion import pair_radii
 
+
 class Backbone(nn.Module):
     """E(3)-equivariant message passing with products on the nodes (the density trick).
 

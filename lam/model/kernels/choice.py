@@ -80,7 +80,7 @@ def messages(
     if backend_for(vectors.device, vectors.dtype, scale.shape[0]) == "torch":
         return PlainMessages(vectors, starts, neighbors, radii, scale, cutoff, l_max)
 
-    def fused(q: Tensor, T: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803
+    def fused(q: Tensor, T: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return ops.message(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
 
     return fused

@@ -14,7 +14,7 @@ from lam.model.kernels.threads import run, shares
 
 
 def message(
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,  # noqa: N803
+    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
     scale: Tensor, cutoff: float, l_max: int,
 ) -> tuple[Tensor, Tensor]:
     """Return density and passed tensors; see :mod:`lam.model.kernels.ops` for all arguments."""
@@ -27,7 +27,7 @@ def message(
 
 def adjoint(
     g_density: Tensor, g_passed: Tensor,
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,  # noqa: N803
+    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
     scale: Tensor, cutoff: float, l_max: int, want_vectors: bool, want_senders: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients with respect to ``vectors, q, T, t``; what is not wanted may be zero."""
@@ -47,8 +47,8 @@ def adjoint(
 
 
 def second(
-    v: Tensor, v_q: Tensor, v_T: Tensor, v_t: Tensor, g_density: Tensor, g_passed: Tensor,  # noqa: N803
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,  # noqa: N803
+    v: Tensor, v_q: Tensor, v_T: Tensor, v_t: Tensor, g_density: Tensor, g_passed: Tensor,
+    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
     scale: Tensor, cutoff: float, l_max: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of ``<v, adjoint>`` with respect to ``g_density, g_passed, q, T, t``."""
@@ -83,7 +83,7 @@ class _Sums:
 
 
 def _prepare(
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,  # noqa: N803
+    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
     scale: Tensor, cutoff: float, l_max: int,
 ) -> tuple[Kernels, tuple[Any, ...], list[tuple[int, int]]]:
     """Return the kernels, their arguments in order, and the ranges of centres."""

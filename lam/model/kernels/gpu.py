@@ -16,7 +16,8 @@ from torch import Tensor
 
 from lam.model.kernels import triton_message as kernels
 
-# ruff: noqa: N803 - names of the formulas
+EDGES = 16
+"""Edges of one centre that are worked on together. Blocks of 32 spill registers with more than a few channels."""
 
 
 def message(
@@ -76,11 +77,12 @@ class _Job:
         self.n_atoms, self.n_radial = q.shape[0], scale.shape[0]
         self.senders, self.channels, self.l_max = q.shape[1], t.shape[1] // 8, l_max
         self.edges = tuple(_plain(tensor) for tensor in (starts, neighbors, vectors, radii, scale))
-        double = vectors.dtype == torch.float64
-        # Numbers that programs are compiled for. A float argument would be passed in single precision.
+        self.double = vectors.dtype == torch.float64
+        self.functions = triton.next_power_of_2(self.n_radial)
+        # What programs are compiled for. The cutoff too: as an argument it would be passed in single precision.
         self.fixed = {
-            "cutoff": float(cutoff), "n_radial": self.n_radial, "EDGES": 16, "TERMS": 12 if double else 8,
-            "num_warps": 4, "num_stages": 1,
+            "cutoff": float(cutoff), "n_radial": self.n_radial, "EDGES": EDGES, "TERMS": 12 if self.double else 8,
+            "num_stages": 1, "enable_fp_fusion": True,
         }  # fmt: skip
 
     def empty_outputs(self) -> tuple[Tensor, Tensor]:
@@ -90,20 +92,25 @@ class _Job:
 
     def density(self, kernel: Any, *tensors: Tensor, by_block: bool = False, **wanted: bool) -> None:
         """Launch a kernel of the density, with a program for each centre, and for each block of senders if asked."""
-        width = min(32, max(16, triton.next_power_of_2(self.senders)))
-        blocks = triton.cdiv(self.senders, width) if by_block else 1
+        many = self.functions > 8
+        width = 16 if many or self.double or self.senders <= 16 else 32
         self._launch(
-            kernel[self.n_atoms, blocks], tensors, WIDTH=width, N=triton.next_power_of_2(self.n_radial),
-            L=self.l_max, S=self.senders, TENSORS=self.T.shape[1] > 0, **wanted,
+            kernel[self.n_atoms, triton.cdiv(self.senders, width) if by_block else 1], tensors, WIDTH=width,
+            N=self.functions, L=self.l_max, S=self.senders, TENSORS=self.T.shape[1] > 0, num_warps=8 if many else 4,
+            **wanted,
         )  # fmt: skip
 
     def passed(self, kernel: Any, *tensors: Tensor, by_block: bool = False, **wanted: bool) -> None:
         """Launch a kernel of the passed tensors, if there are any."""
-        if self.channels == 0:
+        components = 8 * self.channels
+        if not components:
             return
-        width = min(128, triton.next_power_of_2(8 * self.channels))
-        blocks = triton.cdiv(8 * self.channels, width) if by_block else 1
-        self._launch(kernel[self.n_atoms, blocks], tensors, WIDTH=width, N=max(8, triton.next_power_of_2(self.n_radial)), C=self.channels, **wanted)
+        width = min(64 if self.double else 128, max(16, triton.next_power_of_2(components)))
+        # Matrix products need an inner length of 16.
+        self._launch(
+            kernel[self.n_atoms, triton.cdiv(components, width) if by_block else 1], tensors, WIDTH=width,
+            N=max(16, self.functions), C=self.channels, num_warps=4, **wanted,
+        )  # fmt: skip
 
     def _launch(self, program: Callable[..., Any], tensors: tuple[Tensor, ...], **sizes: Any) -> None:
         if self.n_atoms:

@@ -6,10 +6,9 @@ All functions work on the centres ``first .. last`` of edges sorted by centre, s
 from __future__ import annotations
 
 import math
+from functools import partial
 
-import numba
-
-_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+_jit = partial(jit, fastmath=False)
 _COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
 _EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 

@@ -6,18 +6,16 @@ functions what the gradients of these need; :mod:`lam.model.kernels.node_ops` st
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from lam.model.kernels.numba_geometry import FASTMATH
+from lam.model.kernels.jit import jit
 
 _COLUMNS = 64
-_jit = numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
 
-# ruff: noqa: ANN001, ANN202 - the types are Numba's; shapes are in the docstrings
+# ruff: noqa: ANN001 - the types are Numba's; shapes are in the docstrings
 
 
-@_jit
+@jit
 def pair(first, last, weights, a, b, p, c, out):
     """Write ``out[0], out[1], out[2]`` = weights[l] sum_m of ``a b``, ``p b``, ``p c``; a .. c (M, X), out (3, L, X)."""
     total = np.zeros((3, _COLUMNS), dtype=a.dtype)
@@ -38,7 +36,7 @@ def pair(first, last, weights, a, b, p, c, out):
                 out[kind, degree, begin : begin + count] = weights[degree] * total[kind, :count]
 
 
-@_jit
+@jit
 def pair_polar(first, last, weights, a, b, p, c, va, vb, vp, vc, out):
     """Write the derivative of :func:`pair` along changes ``va .. vc`` of ``a .. c``."""
     total = np.zeros((3, _COLUMNS), dtype=a.dtype)
@@ -60,7 +58,7 @@ def pair_polar(first, last, weights, a, b, p, c, va, vb, vp, vc, out):
                 out[kind, degree, begin:end] = weights[degree] * total[kind, :count]
 
 
-@_jit
+@jit
 def pair_adjoint(first, last, weights, s, a, b, p, c, ga, gb, gp, gc):
     """Write the gradients of ``<s, pair(a, b, p, c)>`` with respect to ``a .. c``; s (3, L, X)."""
     scaled = np.zeros((3, _COLUMNS), dtype=a.dtype)
@@ -84,7 +82,7 @@ def pair_adjoint(first, last, weights, s, a, b, p, c, ga, gb, gp, gc):
                     xc[k] = s2[k] * pm[k]
 
 
-@_jit
+@jit
 def norm(first, last, x, out):
     """Write ``x / sqrt(1 + mean square)`` of each atom; x and out (M, N, C)."""
     n_rows, _, width = x.shape
@@ -103,7 +101,7 @@ def norm(first, last, x, out):
                 result[k] = factor * row[k]
 
 
-@_jit
+@jit
 def norm_adjoint(first, last, x, g, out):
     """Write the gradient of ``<g, norm(x)>``: ``f g - f^3 x <x, g> / (M C)`` with f the factor of the norm."""
     n_rows, _, width = x.shape
@@ -125,7 +123,7 @@ def norm_adjoint(first, last, x, g, out):
                 result[k] = factor * pull[k] - back * row[k]
 
 
-@_jit
+@jit
 def norm_second(first, last, x, g, v, out):
     """Write the gradient of ``<v, norm_adjoint(x, g)>`` with respect to x."""
     n_rows, _, width = x.shape

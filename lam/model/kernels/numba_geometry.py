@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-import numba
+from lam.model.kernels.jit import jit
 
 LANES = 32
 """Edges of one centre that are worked on together."""
@@ -31,9 +31,6 @@ SMALLEST = 1e-4
 """Distances are ``sqrt(r^2 + SMALLEST^2)``: overlapping atoms give finite numbers."""
 INNER_START, INNER_END = 0.35, 0.6
 
-FASTMATH = {"contract", "arcp", "nsz", "reassoc"}
-"""Not ``nnan`` and ``ninf``: a NaN must come out as one."""
-
 _S3, _S5, _S7, _S15 = math.sqrt(3.0), math.sqrt(5.0), math.sqrt(7.0), math.sqrt(15.0)
 _A2 = _S15
 _A3 = math.sqrt(42.0) / 6.0 * _S15
@@ -46,7 +43,7 @@ _SIN = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in range(12))
 _BETA = 1320.0  # 11! / (7! 3!), of the envelope's derivative
 
 
-@numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy", inline="always")
+@jit(inline="always")
 def load(w, ft, begin, end, i, neighbors, vectors, radii, cutoff):
     """Read up to ``LANES`` edges; the others become edges at the cutoff, where everything vanishes."""
     count = end - begin
@@ -62,7 +59,7 @@ def load(w, ft, begin, end, i, neighbors, vectors, radii, cutoff):
         w[REACH * LANES + e] = ft(1.0)
 
 
-@numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy", inline="always")
+@jit(inline="always")
 def radial(w, ft, n_radial, scale, cutoff):
     """Fill unit vectors, inverse distances, radial functions R and their derivatives DR = dR/dr."""
     one, half, pi = ft(1.0), ft(0.5), ft(math.pi)
@@ -148,7 +145,7 @@ def radial(w, ft, n_radial, scale, cutoff):
             w[(YBAR + 6) * LANES + e] = cosine * c1 - sine * s1
 
 
-@numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy", inline="always")
+@jit(inline="always")
 def harmonics(w, ft, l_max):
     """Fill the harmonics Y: real, "component" normalised, e3nn's order, polynomials of the unit vector."""
     for e in range(LANES):
@@ -178,7 +175,7 @@ def harmonics(w, ft, l_max):
             w[(Y + 15) * LANES + e] = ft(_A3) * z * (ft(0.5) * z2 - ft(1.5) * x2)
 
 
-@numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy", inline="always")
+@jit(inline="always")
 def push(w, ft, l_max, n_radial, tangents, begin, end):
     """Fill the derivatives DY and RDOT along the given changes of the edge vectors."""
     for e in range(end - begin):
@@ -234,7 +231,7 @@ def push(w, ft, l_max, n_radial, tangents, begin, end):
             w[(DY + 15) * LANES + e] = ft(_A3) * (zx * c - ft(3.0) * x * z * a)
 
 
-@numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy", inline="always")
+@jit(inline="always")
 def pull(w, ft, l_max, n_radial, out, begin, end):
     """Write to ``out`` what the adjoints YBAR and RBAR of harmonics and radial functions mean for the vectors."""
     for e in range(LANES):

@@ -14,17 +14,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from lam.model.kernels.jit import jit
 from lam.model.kernels.numba_geometry import (
     DY,
-    FASTMATH,
     LANES,
+    MAX_RADIAL,
     RBAR,
     RDOT,
     ROWS,
-    MAX_RADIAL,
     YBAR,
     R,
     Y,
@@ -34,8 +33,6 @@ from lam.model.kernels.numba_geometry import (
     push,
     radial,
 )
-
-# ruff: noqa: N803, N806 - names of the formulas
 
 
 class Kernels(NamedTuple):
@@ -70,7 +67,7 @@ def _value(ft: type, L: int, NR: int, S: int, C: int) -> Callable[..., None]:
     NR2 = NR + NR % 2
     K, C8 = S * NR, 8 * C
 
-    @numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
+    @jit
     def value(first, last, rows, neighbors, vectors, radii, scale, cutoff, q, T, t, A, P):
         w = np.zeros(ROWS * LANES, dtype=ft)
         basis = np.zeros((LANES, NR2), dtype=ft)
@@ -139,7 +136,7 @@ def _adjoint(ft: type, L: int, NR: int, S: int, C: int) -> Callable[..., None]:
     M4, NR4 = (M + 3) // 4 * 4, (NR + 3) // 4 * 4  # zero-padded, for unrolled loops
     C8 = 8 * C
 
-    @numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
+    @jit
     def adjoint(
         first, last, rows, neighbors, vectors, radii, scale, cutoff, q, T, t, gA, gP,
         want_vectors, want_senders, g_vectors, g_q, g_T, g_t,
@@ -263,7 +260,7 @@ def _second(ft: type, L: int, NR: int, S: int, C: int) -> Callable[..., None]:
     M4, NR4 = (M + 3) // 4 * 4, (NR + 3) // 4 * 4  # zero-padded, for unrolled loops
     K, C8 = S * NR, 8 * C
 
-    @numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
+    @jit
     def second(
         first, last, rows, neighbors, vectors, radii, scale, cutoff, q, T, t, gA, gP,
         v, v_q, v_T, v_t, A, P, g_q, g_T, g_t,

@@ -10,15 +10,13 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
-from lam.model.kernels.numba_geometry import FASTMATH
+from lam.model.kernels.jit import jit as _jit
 
 _SINGLE_THREADED = 4 * 65536
 """Multiplications up to which a BLAS surely computes a matrix product in the calling thread (OpenBLAS's limit)."""
 
-_jit = numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
 
 
 class LayerWeights(NamedTuple):
@@ -204,11 +202,14 @@ def mix_elements(sums, kinds, combined, weights, kept):
                 row = m * atoms + i
                 for c in range(channels):
                     kept.density[row, c] = sums.dtype.type(0)
-                for k in range(0, pairs, 4):
+                for k in range(0, pairs - 3, 4):
                     a0, a1, a2, a3 = sums[m, i, k], sums[m, i, k + 1], sums[m, i, k + 2], sums[m, i, k + 3]
                     w = combined[kinds[i], degree, k : k + 4]
                     for c in range(channels):
                         kept.density[row, c] += a0 * w[0, c] + a1 * w[1, c] + a2 * w[2, c] + a3 * w[3, c]
+                for k in range(pairs // 4 * 4, pairs):
+                    for c in range(channels):
+                        kept.density[row, c] += sums[m, i, k] * combined[kinds[i], degree, k, c]
     _pair_up(atoms, weights, kept)
 
 
@@ -282,7 +283,7 @@ def _make_tensors(active, weights, kept):
 
 
 @_jit
-def send(scalars, weights, kept, q, T, t):  # noqa: N803 - names of the formulas
+def send(scalars, weights, kept, q, T, t):
     """Fill what the atoms send in the next layer: q (B, Q), T (B, 8 Q), t (B, 8 C_t)."""
     atoms, channels = kept.opening.shape
     multiply(scalars, weights.sender, q)
@@ -299,7 +300,7 @@ def send(scalars, weights, kept, q, T, t):  # noqa: N803 - names of the formulas
 
 
 @_jit
-def send_back(g_q, g_T, g_t, weights, kept, g_scalars, g_tensors):  # noqa: N803
+def send_back(g_q, g_T, g_t, weights, kept, g_scalars, g_tensors):
     """Add to the cotangent of the scalars and fill that of the tensors, (8 B, C_t), from those of what was sent.
 
     The cotangents have one slab for each thread in front, (threads, B, ...).

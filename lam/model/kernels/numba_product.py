@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-import numba
 import numpy as np
 
 from lam.model.angular import quadrature
-from lam.model.kernels.numba_geometry import FASTMATH
+from lam.model.kernels.jit import jit
 
 COLUMNS = 64
 """Columns that are worked on together."""
@@ -31,7 +30,7 @@ def couple(l_max: int, double: bool) -> Callable[..., None]:
     source = _couple_source(name, gaunt_coefficients(l_max))
     scope = {"np": np, "ft": np.float64 if double else np.float32, "COLUMNS": COLUMNS, "__name__": __name__}
     exec(compile(source, __file__, "exec"), scope)  # under this file's name: Numba keeps the result on disk
-    return numba.njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")(scope[name])
+    return jit(scope[name])
 
 
 def _couple_source(name: str, coefficients: np.ndarray) -> str:

@@ -30,8 +30,6 @@ from torch import Tensor
 
 from lam.model.kernels import plain
 
-# ruff: noqa: N803 - names of the formulas
-
 _demand = threading.local()
 
 
@@ -40,7 +38,8 @@ def gradients_of(*, vectors: bool, fixed_senders: bool) -> Iterator[None]:
     """Skip gradients that the caller knows are not asked for, in this thread.
 
     Autograd asks an operator for the gradients of all inputs that require one, also where
-    ``torch.autograd.grad(..., inputs)`` or ``backward(inputs=...)`` needs only some.
+    ``torch.autograd.grad(..., inputs)`` or ``backward(inputs=...)`` needs only some. On GPUs autograd works in
+    another thread, where nothing is skipped: never wrong, only slower.
 
     Args:
         vectors: are gradients of the edge vectors needed?

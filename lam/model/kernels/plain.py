@@ -15,8 +15,6 @@ from torch import Tensor
 from lam.model.angular import harmonics
 from lam.model.radial import SMALLEST, radial_functions, soft_inner_limit
 
-# ruff: noqa: N803 - names of the formulas
-
 _BLOCK_SIZES = (4, 8, 16, 24, 32, 48, 64, 96, 128)
 _ROW_COST = 16  # writing one row's sum costs about as much as this many edges
 _LATER_DEGREES = ((1, slice(0, 3)), (2, slice(3, 8)))

@@ -29,7 +29,7 @@ from lam.model.kernels.triton_geometry import (
     window,
 )
 
-# ruff: noqa: ANN001, ANN201, N803, N806 - types are those of Triton's language, names those of the formulas
+# ruff: noqa: ANN001, ANN201, ANN202 - types are those of Triton's language
 
 
 @triton.jit
