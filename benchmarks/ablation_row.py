@@ -115,10 +115,10 @@ class Clock(pl.Callback):
         return self.times[-1] - self.times[0]
 
 
-def configuration(row: Row, task: str, folder: Path, seed: int, manifest: Path | None) -> PretrainConfig:
+def configuration(row: Row, folder: Path, args: argparse.Namespace) -> PretrainConfig:
     """Return the settings of a row but the number of steps."""
-    base = BASES[task]
-    overrides = [*base.overrides, *row.overrides, f"seed={seed}", f"output={folder / 'run'}", "name=row"]
+    base, task, seed, manifest = BASES[args.task], args.task, args.seed, args.manifest
+    overrides = [*base.overrides, *args.also, *row.overrides, f"seed={seed}", f"output={folder / 'run'}", "name=row"]
     path = manifest or Path(base.manifest)
     if task == "mixed":
         chosen = load_manifest(path).select(list(SETS))
@@ -182,6 +182,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--budget", type=float, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--also", nargs="*", default=[])
     parser.add_argument("--manifest", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -189,7 +190,7 @@ def main() -> None:
     apply(row.variant)
     with tempfile.TemporaryDirectory(prefix="lam-ablation-") as name:
         folder = Path(name)
-        config = configuration(row, args.task, folder, args.seed, args.manifest)
+        config = configuration(row, folder, args)
         calibration, clock = Calibration(), Clock()
         train(config, CALIBRATION_STEPS, folder / "calibration", calibration)
         steps = max(20, round(args.budget / calibration.per_step))
@@ -201,6 +202,7 @@ def main() -> None:
             "name": row.name,
             "budget": args.budget,
             "seed": args.seed,
+            "also": args.also,
             "overrides": row.overrides,
             "variant": row.variant,
             "steps": steps,

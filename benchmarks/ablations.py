@@ -6,10 +6,11 @@ how fast the core is at the moment, and the number of steps is the budget over t
 cheaper gets more steps. So seconds and rates are those of an idle core, and rows compare although the machine is
 shared. Seeds and the order of the data are the same; rows run one after the other, each in a process of its own.
 
-    python benchmarks/ablations.py run --task 3bpa --budget 120                       # all rows
-    python benchmarks/ablations.py run --task 3bpa --budget 120 --only base 'lr-*'    # some
-    python benchmarks/ablations.py table --task 3bpa                                  # Markdown
-    python benchmarks/ablations.py plot --task 3bpa --out ablations.png
+    python benchmarks/ablations.py run --budget 120                                   # all rows
+    python benchmarks/ablations.py run --budget 120 --only base 'lr-*'                # some
+    python benchmarks/ablations.py run --budget 35 --also model.n_layers=1            # with a cheaper base
+    python benchmarks/ablations.py table --budget 120                                 # Markdown
+    python benchmarks/ablations.py plot --budget 120 --out ablations.png
 
 Tasks: `3bpa`, 450 frames, errors on the 50 validation frames (make the data with data_prep/scratch.py, see
 configs/scratch/3bpa.yaml); `mixed`, a dozen data sets of a manifest, median over the sets of the validation error
@@ -52,13 +53,13 @@ def load(path: Path) -> list[dict[str, Any]]:
 
 def key(result: dict[str, Any]) -> tuple[Any, ...]:
     """Return what tells results apart."""
-    return result["task"], result["name"], result["budget"], result["seed"]
+    return result["task"], result["name"], result["budget"], result["seed"], tuple(result["also"])
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the rows that are missing."""
     for row in chosen_rows(args.task, args.only):
-        wanted = (args.task, row.name, args.budget, args.seed)
+        wanted = (args.task, row.name, args.budget, args.seed, tuple(args.also))
         if not args.again and any(key(result) == wanted for result in load(args.json)):
             continue
         result = run_row(row, args)
@@ -77,6 +78,7 @@ def run_row(row: Row, args: argparse.Namespace) -> dict[str, Any] | None:
         out = Path(folder) / "result.json"
         command = [sys.executable, str(ROOT / "benchmarks" / "ablation_row.py"), args.task, row.name, str(out)]
         command += ["--budget", str(args.budget), "--seed", str(args.seed)]
+        command += ["--also", *args.also] if args.also else []
         if args.manifest:
             command += ["--manifest", str(args.manifest)]
         threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -87,8 +89,9 @@ def run_row(row: Row, args: argparse.Namespace) -> dict[str, Any] | None:
             print(f"{row.name}: failed\n{done.stdout[-500:]}{done.stderr[-3000:]}", file=sys.stderr, flush=True)
             return None
         result = json.loads(out.read_text(encoding="utf-8"))
-    return result | {"command": f"python benchmarks/ablations.py run --task {args.task} --budget {args.budget:g} "
-                     f"--seed {args.seed} --only {shlex.quote(row.name)}"}  # fmt: skip
+    words = ["python", "benchmarks/ablations.py", "run", "--task", args.task, "--budget", f"{args.budget:g}"]
+    words += ["--seed", str(args.seed), "--only", row.name, *(["--also", *args.also] if args.also else [])]
+    return result | {"command": shlex.join(words)}
 
 
 def line(result: dict[str, Any]) -> str:
@@ -101,9 +104,16 @@ def line(result: dict[str, Any]) -> str:
     )
 
 
+def results_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the results that the arguments ask for, by row."""
+    wanted = (args.task, args.budget, args.seed, tuple(args.also))
+    found = load(args.json)
+    return {r["name"]: r for r in found if (r["task"], r["budget"], r["seed"], tuple(r["also"])) == wanted}
+
+
 def table(args: argparse.Namespace) -> str:
     """Return the Markdown table of a task."""
-    by_name = {r["name"]: r for r in load(args.json) if r["task"] == args.task and r["seed"] == args.seed}
+    by_name = results_of(args)
     rows = [(row, by_name[row.name]) for row in chosen_rows(args.task, args.only) if row.name in by_name]
     if not rows:
         raise SystemExit(f"There are no results of the task {args.task} in {args.json}.")
@@ -134,7 +144,7 @@ def plot(args: argparse.Namespace) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    by_name = {r["name"]: r for r in load(args.json) if r["task"] == args.task and r["seed"] == args.seed}
+    by_name = results_of(args)
     rows = [row for row in chosen_rows(args.task, args.only) if row.name in by_name and "base" in by_name]
     ratios = [by_name[row.name]["error"] / by_name["base"]["error"] for row in rows]
     figure, axes = pyplot.subplots(figsize=(7.5, 0.24 * len(rows) + 1.2), constrained_layout=True)
@@ -155,6 +165,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=120.0, help="CPU seconds of each training (default: 120)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=[], metavar="PATTERN", help="rows to run, e.g. base 'lr-*'")
+    parser.add_argument("--also", nargs="*", default=[], metavar="KEY=VALUE", help="changes of every row's settings")
     parser.add_argument("--again", action="store_true", help="run rows again that have a result")
     parser.add_argument("--manifest", type=Path, help="manifest of the task's data, if elsewhere")
     parser.add_argument("--json", type=Path, default=RESULTS, help="results (default: benchmarks/ablations.json)")

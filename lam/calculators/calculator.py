@@ -42,9 +42,11 @@ class LAMCalculator(Calculator):
             covers the elements; ``head_used`` says which.
         device: ``"auto"`` (a GPU if there is one), or a PyTorch device.
         dtype: ``"float32"``, or ``"float64"`` for tight relaxations, phonons and finite differences.
+        kernels: what computes: ``"auto"`` (the fastest that works here), ``"numba"`` (CPUs), ``"triton"`` (NVIDIA
+            GPUs) or ``"torch"`` (plain PyTorch, anywhere); ``kernels_used`` says which it was.
 
     Attributes:
-        model: the potential used.
+        model: the potential used; its weights must not be changed.
         head_used: name of the head of the last calculation, ``None`` before the first.
 
     Raises:
@@ -63,15 +65,21 @@ class LAMCalculator(Calculator):
         head: str | None = None,
         device: str | torch.device = "auto",
         dtype: str = "float32",
+        kernels: str = "auto",
     ) -> None:
         super().__init__()
-        self._predictor = Predictor(model, head=head, device=device, dtype=dtype)
+        self._predictor = Predictor(model, head=head, device=device, dtype=dtype, kernels=kernels)
         self.head_used: str | None = None
 
     @property
     def model(self) -> Potential:
         """The potential in use, on its device."""
         return self._predictor.model
+
+    @property
+    def kernels_used(self) -> str | None:
+        """What computed the last calculation: ``"numba"``, ``"triton"`` or ``"torch"``; ``None`` before the first."""
+        return self._predictor.kernels_used
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what changed since the last calculation: ASE's list, and charge or spin in ``info``."""
@@ -96,7 +104,16 @@ class LAMCalculator(Calculator):
         if atoms is None:
             raise LamError("There is nothing to calculate: give the calculator atoms.")
         self.reset()  # a failure must leave neither old results nor atoms to compare the next ones with
-        prediction = self._predictor.predict([Structure.from_atoms(bare(atoms))])[0]
+        charge, multiplicity = read_charge_and_spin(atoms.info)
+        structure = Structure(
+            numbers=atoms.numbers,
+            positions=atoms.positions,
+            cell=atoms.cell.array,
+            pbc=atoms.pbc,
+            total_charge=charge,
+            spin_multiplicity=multiplicity,
+        )
+        prediction = self._predictor.predict([structure])[0]
         super().calculate(atoms, properties, system_changes)
         self.head_used = prediction.head
         self.results = {

@@ -9,18 +9,21 @@ import copy
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from ase.data import chemical_symbols
 
 from lam import keys
+from lam.calculators.fast import FastPath
 from lam.checkpoint import load
-from lam.data.graph import AtomicGraph, build_graph, collate
-from lam.errors import LamError, LamWarning
+from lam.data.graph import build_graph, collate
+from lam.errors import LamError, LamWarning, unknown_name
+from lam.model.kernels import BACKENDS, backend_for, use
 
 if TYPE_CHECKING:
     from lam.data.structure import Structure
@@ -59,9 +62,16 @@ class Predictor:
         head: head to use; ``None`` lets the model choose for each structure.
         device: ``"auto"`` (a GPU if there is one), or a PyTorch device such as ``"cpu"`` or ``"cuda:1"``.
         dtype: ``"float32"`` or ``"float64"``.
+        kernels: what computes: ``"auto"`` (the fastest that works here; the environment variable
+            ``LAM_KERNELS`` may say otherwise), ``"numba"`` (CPUs), ``"triton"`` (NVIDIA GPUs) or ``"torch"``
+            (plain PyTorch, anywhere).
+
+    Attributes:
+        kernels_used: what computed the last prediction: ``"numba"``, ``"triton"`` or ``"torch"``; ``None`` before.
 
     Raises:
-        LamError: unknown model, head, device or dtype; damaged checkpoint.
+        LamError: unknown model, head, device, dtype or kernels; damaged checkpoint. When predicting: kernels that
+            were asked for by name and cannot be used on the device.
     """
 
     def __init__(
@@ -71,9 +81,15 @@ class Predictor:
         head: str | None = None,
         device: str | torch.device = "auto",
         dtype: str = "float32",
+        kernels: str = "auto",
     ) -> None:
         if dtype not in _DTYPES:
             raise LamError(f"dtype must be 'float32' or 'float64', not {dtype!r}.")
+        if kernels not in BACKENDS:
+            raise unknown_name("kernels", kernels, BACKENDS)
+        self.kernels = kernels
+        self.kernels_used: str | None = None
+        self._fast: FastPath | None = None
         self.dtype = _DTYPES[dtype]
         self.device = _device(device)
         own = load(model) if isinstance(model, (str, Path)) else copy.deepcopy(model)
@@ -91,7 +107,14 @@ class Predictor:
         Raises:
             LamError: an element that no head covers, or an answer that is not finite.
         """
-        return self._evaluate([self._graph(structure) for structure in structures], structures)
+        if not structures:
+            return []
+        tasks = [self._task(structure) for structure in structures]
+        with nullcontext() if self.kernels == "auto" else use(self.kernels):
+            self.kernels_used = backend_for(self.device, self.dtype, self.model.config.radial_functions)
+            if self.device.type == "cpu" and self.kernels_used == "numba":
+                return self._evaluate_fast(structures, tasks)
+            return self._evaluate(structures, tasks)
 
     def predict_stream(
         self, structures: Iterable[Structure], *, batch_atoms: int
@@ -133,33 +156,55 @@ class Predictor:
                 _LOG.info("no head was named: using '%s' (%s)", head.name, head.level_of_theory)
         return self._chosen[kind]
 
-    def _graph(self, structure: Structure) -> AtomicGraph:
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for copies and other processes: without what is made again at the first prediction."""
+        return self.__dict__ | {"_fast": None}
+
+    def _task(self, structure: Structure) -> int:
         task = self.choose_head(structure)
         self._check_charge_and_spin(structure, task)
-        return build_graph(structure, cutoff=self.model.cutoff, task=task, dtype=self.dtype)
+        return task
 
-    def _evaluate(self, graphs: Sequence[AtomicGraph], structures: Sequence[Structure]) -> list[Prediction]:
-        if not graphs:
-            return []
+    def _evaluate_fast(self, structures: Sequence[Structure], tasks: Sequence[int]) -> list[Prediction]:
+        """Predict with the inference engine for CPUs."""
+        if self._fast is None:
+            self._fast = FastPath(self.model)
+        energies, forces, virials = self._fast(structures, tasks)
+        predictions, start = [], 0
+        for structure, task, virial in zip(structures, tasks, virials, strict=True):
+            atoms = slice(start, start + len(structure))
+            start += len(structure)
+            stress = virial / structure.volume if structure.pbc.all() else None
+            predictions.append(self._prediction(structure, task, energies[atoms], forces[atoms], stress))
+        return predictions
+
+    def _evaluate(self, structures: Sequence[Structure], tasks: Sequence[int]) -> list[Prediction]:
+        """Predict with the model itself, as it is trained."""
+        graphs = [
+            build_graph(structure, cutoff=self.model.cutoff, task=task, dtype=self.dtype)
+            for structure, task in zip(structures, tasks, strict=True)
+        ]
         batch = {name: tensor.to(self.device) for name, tensor in collate(graphs).items()}
         periodic = [bool(structure.pbc.all()) for structure in structures]
         output = self.model(batch, forces=True, stress=any(periodic))
         arrays = {name: tensor.detach().cpu().numpy().astype(np.float64) for name, tensor in output.items()}
-        ends = np.cumsum([len(structure) for structure in structures])
-        predictions = []
-        for i, (structure, end) in enumerate(zip(structures, ends, strict=True)):
-            atoms = slice(end - len(structure), end)
-            prediction = Prediction(
-                head=self.model.head_names[int(batch[keys.TASK][i])],
-                energy=float(arrays[keys.ENERGY][i]),
-                atom_energies=arrays[keys.ATOM_ENERGIES][atoms],
-                forces=arrays[keys.FORCES][atoms],
-                stress=arrays[keys.STRESS][i] if periodic[i] else None,
-            )
-            if not (np.isfinite(prediction.energy) and np.isfinite(prediction.forces).all()):
-                raise LamError(f"The model's energy or forces of {structure.where} are not finite numbers.")
-            predictions.append(prediction)
+        predictions, start = [], 0
+        for i, (structure, task) in enumerate(zip(structures, tasks, strict=True)):
+            atoms = slice(start, start + len(structure))
+            start += len(structure)
+            stress = arrays[keys.STRESS][i] if periodic[i] else None
+            energies, forces = arrays[keys.ATOM_ENERGIES][atoms], arrays[keys.FORCES][atoms]
+            predictions.append(self._prediction(structure, task, energies, forces, stress))
         return predictions
+
+    def _prediction(
+        self, structure: Structure, task: int, energies: np.ndarray, forces: np.ndarray, stress: np.ndarray | None
+    ) -> Prediction:
+        energy = float(energies.sum())
+        if not (np.isfinite(energy) and np.isfinite(forces).all()):
+            raise LamError(f"The model's energy or forces of {structure.where} are not finite numbers.")
+        head = self.model.head_names[task]
+        return Prediction(head=head, energy=energy, atom_energies=energies, forces=forces, stress=stress)
 
     def _warn_uncovered(self, structure: Structure, wanted: frozenset[int]) -> None:
         for number in sorted(wanted - self.model.elements(self.head)):
