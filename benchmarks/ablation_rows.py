@@ -105,6 +105,7 @@ ROWS = [
         ("no-fourth", "invariants of up to three densities"),
         ("no-third", "invariants of two densities, and the product's own"),
         ("no-product", "invariants of two densities only"),
+        ("lebedev", "the same product on a Lebedev grid"),
         ("clebsch-gordan", "Clebsch-Gordan product, a weight for each path"),
     ),
     *_rows("normalisation", ("neighbors-20", "mean_neighbors 20", "model.mean_neighbors=20")),

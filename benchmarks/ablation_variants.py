@@ -13,7 +13,7 @@ from lam import keys
 from lam.model import backbone, layer, product
 from lam.model.angular import degree_of_component
 from lam.model.constants import Table
-from lam.model.kernels import messages
+from lam.model.kernels import fuses_nodes, messages, node_ops
 from lam.model.layer import Layer, Message
 from lam.model.product import ChannelMix, NodeProduct
 from lam.model.radial import envelope
@@ -147,14 +147,19 @@ def _invariants(*, third: bool, fourth: bool) -> None:
 
     def forward(self: NodeProduct, density: Tensor) -> tuple[Tensor, Tensor]:
         partner = self.partner(density)
-        on_grid = self._matrix(self.to_grid, density) * self._matrix(self.to_grid, partner)
-        found = self._matrix(self.from_grid, on_grid)
-        parts = [density[:1], self._matrix(self.contract, density * partner)]
-        if third:
-            parts.append(self._matrix(self.contract, found * partner))
-        if fourth:
-            parts.append(self._matrix(self.contract, found * self.product_partner(found)))
-        return found, torch.cat(parts).transpose(0, 1).reshape(density.shape[1], self.n_invariants)
+        if fuses_nodes(density):
+            found = node_ops.couple(density, partner)
+            other = self.product_partner(found) if fourth else found
+            pairs = node_ops.pair(density, partner, found, other)
+        else:
+            on_grid = self._matrix(self.to_grid, density) * self._matrix(self.to_grid, partner)
+            found = self._matrix(self.from_grid, on_grid)
+            other = self.product_partner(found) if fourth else found
+            factors = (density * partner, found * partner, found * other)
+            pairs = torch.stack([self._matrix(self.contract, factor) for factor in factors])
+        kept = [pairs[0], *([pairs[1]] if third else []), *([pairs[2]] if fourth else [])]
+        invariants = torch.cat([density[:1], *kept])
+        return found, invariants.transpose(0, 1).reshape(density.shape[1], self.n_invariants)
 
     NodeProduct.__init__, NodeProduct.forward = init, forward
 
@@ -185,7 +190,7 @@ def clebsch_gordan() -> None:
     def init(self: NodeProduct, l_max: int, channels: int) -> None:
         made(self, l_max, channels)
         del self.to_grid, self.from_grid
-        left, right, out, path, values = [], [], [], [], []
+        left, right, out, values = [], [], [], []
         n_paths = 0
         for l3 in range(l_max + 1):
             for l1 in range(l_max + 1):
@@ -199,7 +204,6 @@ def clebsch_gordan() -> None:
                         out.append((n_paths, l3 * l3 + m3))
                         values.append(float(table[m1, m2, m3]))
                     n_paths += 1
-                    path.append(l3)
         places = sorted(set(out))
         matrix = torch.zeros(len(places), len(values), dtype=torch.float64)
         for column, (place, value) in enumerate(zip(out, values, strict=True)):
@@ -216,14 +220,21 @@ def clebsch_gordan() -> None:
         rows = self._matrix(self.couple, density[self.left] * partner[self.right])
         rows = rows * self.path_gain[self.path_of_row][:, None]
         found = torch.zeros_like(density).index_add(0, self.out_of_row, rows)
-        second = self._matrix(self.contract, density * partner)
-        third = self._matrix(self.contract, found * partner)
-        fourth = self._matrix(self.contract, found * self.product_partner(found))
-        invariants = torch.cat([density[:1], second, third, fourth])
+        if fuses_nodes(density):
+            pairs = node_ops.pair(density, partner, found, self.product_partner(found)).flatten(0, 1)
+        else:
+            factors = (density * partner, found * partner, found * self.product_partner(found))
+            pairs = torch.cat([self._matrix(self.contract, factor) for factor in factors])
+        invariants = torch.cat([density[:1], pairs])
         return found, invariants.transpose(0, 1).reshape(density.shape[1], self.n_invariants)
 
     NodeProduct.__init__, NodeProduct.forward = init, forward
-    product.NodeProduct = NodeProduct
+
+
+@variant
+def lebedev() -> None:
+    """Multiply on the grid also where the fused operators would couple by the non-zero coefficients."""
+    product.fuses_nodes = lambda features: False
 
 
 # -- normalisation -----------------------------------------------------------------------------

@@ -158,3 +158,23 @@ def test_backend_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAM_KERNELS", "fast")
     with pytest.raises(LamError, match="LAM_KERNELS"):
         backend_for(torch.device("cpu"), torch.float32, 8)
+
+
+def test_compiled_graphs_see_one_operation() -> None:
+    arguments = random_message(counts=[3, 0, 5], l_max=2, n_radial=2, senders=2, tensors=1)
+    names: list[str] = []
+
+    def record(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
+        names.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return graph
+
+    def function(vectors: Tensor, q: Tensor) -> Tensor:
+        density, passed = ops.message(**(arguments | {"vectors": vectors, "q": q}))
+        return density.square().sum() + passed.sum()
+
+    torch._dynamo.reset()
+    compiled = torch.compile(function, backend=record, fullgraph=True)
+    vectors, q = arguments["vectors"].clone().requires_grad_(), arguments["q"]
+    got = torch.autograd.grad(compiled(vectors, q), vectors)[0]
+    assert sum("message" in name for name in names) == 1
+    torch.testing.assert_close(got, torch.autograd.grad(function(vectors, q), vectors)[0])

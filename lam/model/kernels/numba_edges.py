@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from functools import partial
 
+from lam.model.kernels.jit import jit
+
 _jit = partial(jit, fastmath=False)
 _COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
 _EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)

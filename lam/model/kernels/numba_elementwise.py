@@ -17,7 +17,7 @@ _COLUMNS = 64
 
 @jit
 def pair(first, last, weights, a, b, p, c, out):
-    """Write ``out[0], out[1], out[2]`` = weights[l] sum_m of ``a b``, ``p b``, ``p c``; a .. c (M, X), out (3, L, X)."""
+    """Write ``out[0 .. 2]`` = weights[l] sum_m of ``a b``, ``p b``, ``p c``; a .. c (M, X), out (3, L, X)."""
     total = np.zeros((3, _COLUMNS), dtype=a.dtype)
     for begin in range(first, last, _COLUMNS):
         count = min(_COLUMNS, last - begin)

@@ -8,7 +8,7 @@ are one matrix. A block is small enough that all of it stays in the cache from t
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -102,15 +102,6 @@ class Block(NamedTuple):
     tensor_factor: np.ndarray
 
 
-def block(atoms: int, sizes: tuple[int, int, int, int], dtype: Any) -> Block:
-    """Return uninitialised arrays for ``atoms`` atoms; sizes are (M, C, S, C_t)."""
-    m, c, s, t = sizes
-    rows = (atoms * m, c)
-    tensors = (atoms * 8, t)
-    shapes = (rows, atoms, rows, rows, rows, (atoms, s), tensors, tensors, (atoms, t), atoms)
-    return Block(*(np.empty(shape, dtype) for shape in shapes))
-
-
 @_jit
 def multiply(a, b, out):
     """Matrix product, in pieces that stay in the calling thread."""
@@ -194,7 +185,7 @@ def mix(sums, passed, numbers, weights, kept):
 @_jit
 def mix_elements(sums, kinds, combined, weights, kept):
     """The same where senders are the elements themselves, Q of them: ``combined`` (Q, L + 1, n Q, C) knows the rest."""
-    components, atoms, pairs = sums.shape
+    _, atoms, pairs = sums.shape
     channels = combined.shape[3]
     for i in range(atoms):
         for degree in range(combined.shape[1]):
@@ -455,7 +446,7 @@ def mix_back(numbers, weights, kept, g_density, g_partner, from_density, from_pa
 @_jit
 def mix_elements_back(kinds, combined_back, weights, kept, g_density, g_partner, from_density, from_partner, g_sums):
     """The same where senders are the elements; ``combined_back`` is (Q, L + 1, C, n Q)."""
-    components, atoms, pairs = g_sums.shape
+    _, atoms, pairs = g_sums.shape
     _unpair(atoms, weights, kept, g_density, g_partner, from_density, from_partner)
     channels = combined_back.shape[2]
     for i in range(atoms):
@@ -465,7 +456,8 @@ def mix_elements_back(kinds, combined_back, weights, kept, g_density, g_partner,
                 for k in range(pairs):
                     g_sums[m, i, k] = g_density.dtype.type(0)
                 for c in range(0, channels - 3, 4):
-                    g0, g1, g2, g3 = g_density[row, c], g_density[row, c + 1], g_density[row, c + 2], g_density[row, c + 3]
+                    g0, g1 = g_density[row, c], g_density[row, c + 1]
+                    g2, g3 = g_density[row, c + 2], g_density[row, c + 3]
                     w = combined_back[kinds[i], degree, c : c + 4]
                     for k in range(pairs):
                         g_sums[m, i, k] += g0 * w[0, k] + g1 * w[1, k] + g2 * w[2, k] + g3 * w[3, k]

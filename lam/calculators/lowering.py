@@ -1,0 +1,99 @@
+"""A model's weights as the inference engine takes them: constant NumPy arrays, folded together where they can be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lam.model.kernels.numba_nodes import LayerWeights, ReadoutWeights
+
+if TYPE_CHECKING:
+    from lam.model.layer import Layer
+    from lam.model.potential import Potential
+    from lam.model.readout import Readout
+
+
+def layer_weights(layer: Layer, following: Layer | None, n_radial: int) -> LayerWeights:
+    """Return the weights of a layer, with the maps by which the following one makes senders of its output."""
+    message, product = layer.message, layer.product
+    degrees = round(len(message.scale) ** 0.5)
+    channels, width = product.channels, layer.update.in_features
+    senders = message.sender.out_features
+    # One scale for each component; all components of a degree have the same.
+    lowest = [degree * degree for degree in range(degrees)]
+    mix = (message.mix.weight * message.scale[lowest]).double()
+    pairs = n_radial * senders
+    passing = mix[1:3, pairs:] if mix.shape[1] > pairs else mix.new_zeros(0, 0, 0)
+    mix = mix[:, :pairs]
+    invariant = layer.invariant.weight.double().view(width, 3 * degrees + 1, channels).permute(1, 2, 0).clone()
+    norms = (2.0 * torch.arange(degrees, dtype=torch.float64) + 1.0).rsqrt().repeat(3)
+    invariant[1:] *= norms[:, None, None]
+    if layer.to_tensors is None or following is None:
+        tensors, gate, bias = mix.new_zeros(0, 0, 0, 0), mix.new_zeros(width, 0), mix.new_zeros(0)
+        sender, seen = mix.new_zeros(width, 0), mix.new_zeros(0, 0, 0)
+    else:
+        tensors = layer.to_tensors.weight.view(2, 2, channels, -1)
+        gate, bias = layer.tensor_gate.weight.T, layer.tensor_gate.bias
+        sender = following.message.sender.weight.T
+        seen = torch.stack([part.T for part in following.message.along_bond.weight.split(tensors.shape[3], dim=1)])
+    matrices = {
+        "mix": mix, "passing": passing, "partner": product.partner.weight, "second": product.product_partner.weight,
+        "invariant": invariant, "residual": layer.from_scalars.weight.T, "update": layer.update.weight.T,
+        "tensors": tensors, "tensor_gate": gate, "sender": sender, "seen": seen,
+    }  # fmt: skip
+    vectors = {
+        "gate": 1.0 + message.gate.weight.double(), "gain": 1.0 + layer.element_gain.weight.double(),
+        "invariant_bias": layer.invariant.bias, "update_bias": layer.update.bias, "tensor_bias": bias,
+    }  # fmt: skip
+    dtype = layer.update.weight.dtype
+    both = {name: array(matrix, dtype) for name, matrix in (matrices | vectors).items()}
+    both |= {f"{name}_back": array(matrix.transpose(-1, -2), dtype) for name, matrix in matrices.items()}
+    return LayerWeights(**both)
+
+
+def readout_weights(readout: Readout, energy_scale: Tensor) -> ReadoutWeights:
+    """Return the weights of the heads."""
+    dtype = readout.weight.dtype
+    values = {
+        "gain": readout.film.gain, "bias": readout.film.bias, "hidden": readout.hidden.weight.T,
+        "hidden_back": readout.hidden.weight, "hidden_bias": readout.hidden.bias,
+        "hidden_gain": readout.hidden_film.gain, "hidden_shift": readout.hidden_film.bias,
+        "weight": readout.weight, "offset": readout.bias, "scale": energy_scale,
+    }  # fmt: skip
+    return ReadoutWeights(**{name: array(value, dtype) for name, value in values.items()})
+
+
+def combined_weights(model: Potential, elements: np.ndarray, slots: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first layer's maps for senders that are their element alone, and the transposed.
+
+    With one sender channel for each element, the sum over neighbours has ``slots`` channels only, and the rest of
+    the layer's map - the element's sender, the centre's gate, the mix - is one matrix for each element and degree.
+
+    Args:
+        model: the model.
+        elements: atomic numbers, (Q,).
+        slots: at least Q; the others' rows are zero.
+
+    Returns:
+        (Q, L + 1, n slots, C) and (Q, L + 1, C, n slots), in the model's precision.
+    """
+    message = model.backbone.layers[0].message
+    senders, n_radial = message.sender.out_features, model.config.radial_functions
+    rows = torch.from_numpy(elements)
+    q = model.backbone.element.weight[rows].double() @ message.sender.weight.double().T
+    gate = 1.0 + message.gate.weight[rows].double().view(len(rows), n_radial, senders)
+    lowest = [degree * degree for degree in range(model.config.l_max + 1)]
+    mix = (message.mix.weight.double() * message.scale[lowest].double()).view(len(lowest), n_radial, senders, -1)
+    combined = torch.einsum("es,zns,dnsc->zdnec", q, gate, mix)
+    full = combined.new_zeros(*combined.shape[:3], slots, combined.shape[-1])
+    full[:, :, :, : len(rows)] = combined
+    full = full.flatten(2, 3)
+    return array(full, model.dtype), array(full.transpose(-1, -2), model.dtype)
+
+
+def array(tensor: Tensor, dtype: torch.dtype) -> np.ndarray:
+    """Return a contiguous copy as a NumPy array."""
+    return tensor.detach().to(dtype, copy=True).contiguous().numpy()
