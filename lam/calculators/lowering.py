@@ -2,18 +2,99 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lam.model.kernels.numba_nodes import LayerWeights, ReadoutWeights
-
 if TYPE_CHECKING:
     from lam.model.layer import Layer
     from lam.model.potential import Potential
     from lam.model.readout import Readout
+
+
+class LayerWeights(NamedTuple):
+    """The weights of a layer as the functions below take them, with L + 1 degrees and the transposed where needed."""
+
+    gate: np.ndarray
+    """1 + gate of each element, (Z, K), K = n S."""
+    mix: np.ndarray
+    """Scaled map of the sums over neighbours, (L + 1, K, C)."""
+    mix_back: np.ndarray
+    passing: np.ndarray
+    """Scaled map of the passed tensors of l = 1, 2, (2, n C_t, C); (0, 0, 0) in the first layer."""
+    passing_back: np.ndarray
+    partner: np.ndarray
+    """(L + 1, C, C)."""
+    partner_back: np.ndarray
+    second: np.ndarray
+    """The product's partner, (L + 1, C, C)."""
+    second_back: np.ndarray
+    invariant: np.ndarray
+    """Map of the invariants, by group, (3 (L + 1) + 1, C, S); their norms are in it."""
+    invariant_back: np.ndarray
+    invariant_bias: np.ndarray
+    gain: np.ndarray
+    """1 + gain of each element, (Z, S)."""
+    residual: np.ndarray
+    """(S, S)."""
+    residual_back: np.ndarray
+    update: np.ndarray
+    """(S, S)."""
+    update_back: np.ndarray
+    update_bias: np.ndarray
+    tensors: np.ndarray
+    """Map of density and product to tensors of l = 1, 2, (2, 2, C, C_t); (0, 0, 0, 0) in the last layer."""
+    tensors_back: np.ndarray
+    tensor_gate: np.ndarray
+    """(S, C_t)."""
+    tensor_gate_back: np.ndarray
+    tensor_bias: np.ndarray
+    sender: np.ndarray
+    """The next layer's map of scalars to senders, (S, Q)."""
+    sender_back: np.ndarray
+    seen: np.ndarray
+    """The next layer's map of tensors to senders, (2, C_t, Q)."""
+    seen_back: np.ndarray
+
+
+class ReadoutWeights(NamedTuple):
+    """The weights of the heads; the first axis is the task."""
+
+    gain: np.ndarray
+    bias: np.ndarray
+    hidden: np.ndarray
+    """(S, H)."""
+    hidden_back: np.ndarray
+    hidden_bias: np.ndarray
+    hidden_gain: np.ndarray
+    hidden_shift: np.ndarray
+    weight: np.ndarray
+    """(tasks, H + S)."""
+    offset: np.ndarray
+    scale: np.ndarray
+    """Energy scale, (tasks,)."""
+
+
+class Block(NamedTuple):
+    """What a block keeps from its forward for its backward pass; B atoms. Zero-sized tensors in the last layer."""
+
+    density: np.ndarray
+    """Normalised, (M B, C)."""
+    factor: np.ndarray
+    """Of the normalisation, (B,)."""
+    partner: np.ndarray
+    product: np.ndarray
+    second: np.ndarray
+    hidden: np.ndarray
+    """Before the activation, (B, S)."""
+    tensors: np.ndarray
+    """Normalised, (8 B, C_t)."""
+    ungated: np.ndarray
+    opening: np.ndarray
+    """Of the tensors' gate, (B, C_t)."""
+    tensor_factor: np.ndarray
 
 
 def layer_weights(layer: Layer, following: Layer | None, n_radial: int) -> LayerWeights:

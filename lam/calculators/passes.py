@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lam.calculators.lowering import Block
 from lam.model.kernels import numba_edges, numba_nodes
-from lam.model.kernels.numba_nodes import Block
 from lam.model.kernels.threads import run
 from lam.model.radial import SMALLEST
-from lam.model.repulsion import _BOHR, COULOMB, REACH
+from lam.model.repulsion import BOHR, COULOMB, REACH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,7 @@ class _Passes:
             return
         rows, neighbors, vectors, radii, _, cutoff = self.fixed
         numba_edges.repel(
-            first, last, rows, neighbors, vectors, radii, self.atoms.numbers, float(cutoff), REACH, COULOMB, _BOHR,
+            first, last, rows, neighbors, vectors, radii, self.atoms.numbers, float(cutoff), REACH, COULOMB, BOHR,
             SMALLEST, self.atoms.structure, self.energies, self.forces[number], self.virials[number],
         )  # fmt: skip
 

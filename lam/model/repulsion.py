@@ -13,7 +13,8 @@ COULOMB = 14.399645478425668
 """e^2 / (4 pi epsilon_0), eV Angstrom (CODATA 2018)."""
 REACH = 0.7
 """Where the repulsion ends, in units of the sum of the covalent radii."""
-_BOHR = 0.529177210903
+BOHR = 0.529177210903
+"""Bohr radius, Angstrom (CODATA 2018)."""
 _COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
 _EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 
@@ -56,7 +57,7 @@ class Repulsion(nn.Module):
         distances, reach = torch.sqrt(edges.vectors[near].square().sum(-1) + SMALLEST**2), reach[near]
         charge = numbers.to(distances.dtype)
         z_i, z_j = charge[edges.centers[near]], charge[edges.neighbors[near]]
-        x = distances * (z_i**0.23 + z_j**0.23) / (0.8854 * _BOHR)
+        x = distances * (z_i**0.23 + z_j**0.23) / (0.8854 * BOHR)
         screening = sum(c * torch.exp(-e * x) for c, e in zip(_COEFFICIENTS, _EXPONENTS, strict=True))
         pairs = 0.5 * COULOMB * z_i * z_j / distances * screening * envelope(distances / reach)
         return energy.index_add(0, edges.centers[near], pairs)
