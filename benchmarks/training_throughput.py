@@ -25,8 +25,10 @@ from lam import keys
 from lam.data.graph import build_graph, collate
 from lam.data.structure import Structure
 from lam.model.heads import HeadInfo
+from lam.model.kernels import gradients_of
 from lam.model.potential import Potential
 from lam.model.presets import PRESETS, preset
+from lam.train.memory import keep_freed_memory
 
 HEAD = HeadInfo(name="benchmark", elements={"Na": 1, "Cl": 1}, periodic=True)
 
@@ -53,7 +55,8 @@ def make_batch(atoms: int, cutoff: float, device: torch.device) -> dict[str, Ten
 
 def training_step(model: Potential, batch: dict[str, Tensor]) -> Callable[[], None]:
     """Return a function that takes one optimiser step on energy, forces and stress."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+    parameters = list(model.parameters())
+    optimiser = torch.optim.Adam(parameters, lr=1e-4)
     sizes = batch[keys.N_ATOMS]
 
     def step() -> None:
@@ -62,7 +65,8 @@ def training_step(model: Potential, batch: dict[str, Tensor]) -> Callable[[], No
         energy = ((output[keys.ENERGY] - batch[keys.LABEL_ENERGY]) / sizes).square().mean()
         forces = (output[keys.FORCES] - batch[keys.LABEL_FORCES]).square().mean()
         stress = (output[keys.STRESS] - batch[keys.LABEL_STRESS]).square().mean()
-        (energy + forces + stress).backward()
+        with gradients_of(vectors=False, fixed_senders=True):  # as lam.train does
+            (energy + forces + stress).backward(inputs=parameters)
         optimiser.step()
 
     return step
@@ -117,6 +121,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    keep_freed_memory()  # as lam.train does
     results = measure(args.presets, args.atoms, args.repeats, torch.device(args.device))
     base = results.get("nano") or results[args.presets[0]]
     print(f"{'':8}{'parameters':>12}{'edges':>9}{'training':>12}{'relative':>10}{'inference':>12}{'relative':>10}")

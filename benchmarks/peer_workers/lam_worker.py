@@ -14,6 +14,7 @@ from lam.data.structure import Structure
 from lam.model.heads import HeadInfo
 from lam.model.potential import Potential
 from lam.model.presets import preset
+from lam.train.memory import keep_freed_memory
 
 HEAD = HeadInfo(name="benchmark", elements=dict.fromkeys(["H", "C", "O", "Ti", "Cu"], 1), periodic=True, molecular=True)
 
@@ -53,6 +54,7 @@ def training_step(
     from harness.structures import training_cells
     from training_throughput import training_step as make_step
 
+    keep_freed_memory()  # as lam.train does
     potential = make_potential(model, cutoff)
     graphs = []
     for cell in training_cells(structures):
