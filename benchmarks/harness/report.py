@@ -130,7 +130,7 @@ def grouped_bars(axes: Axes, groups: Sequence[str], series: dict[str, Sequence[f
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.15)  # room for the numbers
-    axes.legend(fontsize=7, frameon=False, ncols=len(series), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    axes.legend(fontsize=7, frameon=False, ncols=min(4, len(series)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def progress(text: str) -> None:
