@@ -27,6 +27,7 @@ from harness.structures import water_box
 from rich.progress import Progress
 
 from lam.calculators import LAMCalculator
+from lam.errors import LamError
 
 HEADER = ("", "value")
 
@@ -97,7 +98,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     atoms = water_box(args.molecules)
-    atoms.calc = LAMCalculator(args.model, head=args.head, dtype=args.dtype)
+    try:
+        atoms.calc = LAMCalculator(args.model, head=args.head, dtype=args.dtype)
+    except LamError as error:
+        parser.error(str(error))
     equilibrate(atoms, temperature=args.temperature, steps=round(1000 * args.heating / args.step), step=args.step)
     started = time.perf_counter()
     steps = round(1000 * args.picoseconds / args.step)
