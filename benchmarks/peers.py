@@ -117,14 +117,11 @@ def ratio_rows(results: dict[str, Any], systems: list[str]) -> list[list[str]]:
 
 def plot(results: dict[str, Any], systems: list[str], path: Path) -> None:
     """Draw times per call."""
-    axes = report.new_axes(8.0, 4.5)
     series = {
         name: [1e3 * of[system]["seconds"] if system in of else None for system in systems]
         for name, of in results.items()
     }
-    report.grouped_bars(axes, systems, series)
-    axes.set_ylabel("ms per energy, forces and stress")
-    report.save_plot(axes, path)
+    report.save_bars(path, systems, series, "ms per energy, forces and stress", width=8.0)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -30,9 +30,7 @@ def contestants(args: argparse.Namespace) -> list[tuple[str, str, dict[str, Any]
     for size in args.mace_batch:
         found.append((NAMES["mace"], "mace", {"structures": size, "cutoff": args.cutoff}))
     for size in args.nequip_batch:
-        found.append(
-            (NAMES["nequip"], "nequip", {"structures": size, "cutoff": args.cutoff, "how": args.nequip_how})
-        )
+        found.append((NAMES["nequip"], "nequip", {"structures": size, "cutoff": args.cutoff, "how": args.nequip_how}))
     for preset in args.presets:
         for size in args.lam_batch:
             found.append((f"lam {preset}", "lam", {"model": preset, "structures": size, "cutoff": args.cutoff}))
@@ -108,16 +106,13 @@ def table(rows: list[dict[str, Any]], threads: int, quantity: str) -> tuple[list
 
 def plot(rows: list[dict[str, Any]], threads: list[int], path: Path) -> None:
     """Draw atoms per second of processor time."""
-    axes = report.new_axes()
     chosen = {count: best(rows, count, "atoms_per_cpu_second") for count in threads}
     names = list(dict.fromkeys(row["name"] for row in rows))
     series = {
         f"{count} thread{'s' * (count > 1)}": [of.get(name, {}).get("atoms_per_cpu_second") for name in names]
         for count, of in chosen.items()
     }
-    report.grouped_bars(axes, names, series)
-    axes.set_ylabel("training: atoms per second of CPU time")
-    report.save_plot(axes, path)
+    report.save_bars(path, names, series, "training: atoms per second of CPU time")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """What the model needs, what this machine could do, and the fraction of that which is reached.
 
-Counts operations and memory traffic per atom from the architecture (harness/counts.py), measures this machine's peaks
+Counts operations and memory traffic per atom from the architecture (harness/counts.py; in inference the lesser work
+that fixed weights leave of the first layer, as the engine does it), measures this machine's peaks
 (single-precision matrix product; triad a = b + 3 c over arrays that no cache holds), and times energy + forces + stress
 through the ASE calculator and training steps. The fraction reached is the least possible time, by the larger of
 operations / peak and traffic / bandwidth, over the time taken. The peaks are measured in turn with the model.
@@ -12,7 +13,6 @@ operations / peak and traffic / bandwidth, over the time taken. The peaks are me
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ def inference(preset: str, n_atoms: int, cutoff: float | None) -> tuple[Callable
         atoms.positions = moved(start, atoms.cell.array, step)
         atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
 
-    return call, counts.total(model.config, neighbors), len(atoms)
+    elements = len(set(box.numbers.tolist()))
+    return call, counts.total(model.config, neighbors, elements), len(atoms)
 
 
 def training(preset: str, n_atoms: int, cutoff: float | None) -> tuple[Callable[[], None], Stages, int]:
@@ -201,12 +202,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Measure, print and write."""
     args = build_parser().parse_args()
-    # Before anything starts threads: as many as will be needed.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(args.threads)))
     machine = report.machine()
     measured = [measure(args, threads) for threads in args.threads]
     needs = ["kFLOP or kB per atom", "energy", "and forces", "training", "traffic, forces"]
-    sections = [("Needed, 60 neighbours", needs, part_rows(args.presets, 60.0, args.cutoff))]
+    sections = [("Needed by the equations, 60 neighbours", needs, part_rows(args.presets, 60.0, args.cutoff))]
     for of in measured:
         title = (
             f"{of['threads']} thread{'s' * (of['threads'] > 1)}: peak {of['flop_per_second'] / 1e9:.0f} GFLOP/s, "

@@ -14,7 +14,7 @@ import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lam.config import Section, load_config
 from lam.data.manifest import DatasetSpec, Manifest, save_manifest
@@ -29,7 +29,7 @@ class Chosen(Section):
     """One data set: some frames of one file."""
 
     file: str
-    """Name of the file in the folder of downloads; anything that ASE reads, extended XYZ also compressed."""
+    """Name of the file in the folder of source files; anything that ASE reads, extended XYZ also compressed."""
     config_types: list[str] = []
     """Patterns (as of file names) of the frames' `config_type`; by default all frames."""
     independent: bool = True
@@ -51,6 +51,16 @@ class Selection(Section):
 
     datasets: dict[str, Chosen] = Field(min_length=1)
     """By name; the name is that of the head."""
+
+    @field_validator("datasets")
+    @classmethod
+    def _something_to_train_on(cls, datasets: dict[str, Chosen]) -> dict[str, Chosen]:
+        if all(chosen.evaluate_only for chosen in datasets.values()):
+            raise ValueError("all data sets are evaluate_only; one must be to train on")
+        for name in datasets:
+            if not name or any(c in "/." or c.isspace() for c in name):
+                raise ValueError(f"'{name}' cannot name a data set: no dots, slashes or spaces")
+        return datasets
 
 
 def select(selection: Selection, files: Path, out: Path) -> Manifest:

@@ -6,6 +6,10 @@ once more for the gradient by its input (forces); and for a training step four t
 and by weights of both of these follow. A product of two features is counted 1, 3 and 9 times. Traffic is what
 operators pass to one another: every array written once and read once where it is needed, weights not (many atoms share
 them), and what is gathered from neighbours once.
+
+With fixed weights less is needed: what a sender of the first layer is depends on its element alone, so a sum over
+neighbours for each of a few elements is enough, and the gate and the mix are one matrix. That is what the inference
+engine does, and ``elements`` counts it.
 """
 
 from __future__ import annotations
@@ -65,35 +69,42 @@ class Stages:
         return Stages(self.energy + other.energy, self.forces + other.forces, self.training + other.training)
 
 
-def needed(config: ModelConfig, neighbors: float) -> dict[str, Stages]:
+def needed(config: ModelConfig, neighbors: float, elements: int | None = None) -> dict[str, Stages]:
     """Return part of the model -> work per atom.
 
     Args:
         config: the architecture.
         neighbors: mean number of neighbours within the cutoff.
+        elements: number of elements, where weights are fixed; ``None`` counts the equations as they stand.
     """
     last = config.n_layers - 1
     parts: dict[str, Stages] = {}
     for layer in range(config.n_layers):
         first = layer == 0
         for name, stages in (
-            ("messages", message(config, neighbors, first=first)),
-            ("node products", nodes(config, first=first, last=layer == last)),
+            ("messages", message(config, neighbors, first=first, elements=elements)),
+            ("node products", nodes(config, first=first, last=layer == last, elements=elements)),
         ):
             parts[name] = parts[name] + stages if name in parts else stages
     parts["readout"] = matrix(config.scalar_channels, config.readout_channels)
     return parts
 
 
-def total(config: ModelConfig, neighbors: float) -> Stages:
+def total(config: ModelConfig, neighbors: float, elements: int | None = None) -> Stages:
     """Return the work of the whole model per atom."""
-    parts = list(needed(config, neighbors).values())
+    parts = list(needed(config, neighbors, elements).values())
     return sum(parts[1:], parts[0])
 
 
-def message(config: ModelConfig, neighbors: float, *, first: bool) -> Stages:
+def senders_of(config: ModelConfig, elements: int | None, *, first: bool) -> int:
+    """Return the sender channels that have to be summed in a layer."""
+    return min(elements, config.sender_channels) if first and elements else config.sender_channels
+
+
+def message(config: ModelConfig, neighbors: float, *, first: bool, elements: int | None = None) -> Stages:
     """Return the work of the sum over neighbours of one layer: forward, adjoint, and the adjoint's gradient."""
-    components, radial, senders = (config.l_max + 1) ** 2, config.radial_functions, config.sender_channels
+    components, radial = (config.l_max + 1) ** 2, config.radial_functions
+    senders = senders_of(config, elements, first=first)
     passed = 0 if first else TENSORS * config.tensor_channels * radial  # pairs of the pass-through
     seen = 0 if first else TENSORS * senders  # products of the neighbour's tensors with Y
     pairs = senders * radial
@@ -118,15 +129,13 @@ def message(config: ModelConfig, neighbors: float, *, first: bool) -> Stages:
     return Stages(forward, forward + back, forward + back + again + backward)
 
 
-def nodes(config: ModelConfig, *, first: bool, last: bool) -> Stages:
+def nodes(config: ModelConfig, *, first: bool, last: bool, elements: int | None = None) -> Stages:
     """Return the work at the atom of one layer."""
     components, channels, width = (config.l_max + 1) ** 2, config.channels, config.scalar_channels
     degrees = config.l_max + 1
-    pairs = config.sender_channels * config.radial_functions
+    pairs = senders_of(config, elements, first=first) * config.radial_functions
     tensors = config.tensor_channels
     parts = [
-        matrix(width, config.sender_channels),
-        pointwise(components * pairs),  # the gate
         matrix(pairs, channels, components),
         pointwise(components * channels, 4),  # the soft normalisation
         matrix(channels, channels, components),
@@ -138,6 +147,8 @@ def nodes(config: ModelConfig, *, first: bool, last: bool) -> Stages:
         matrix(width, width),
         pointwise(width, 6),
     ]
+    if not (first and elements):
+        parts += [matrix(width, config.sender_channels), pointwise(components * pairs)]  # the senders; the gate
     if not first:
         parts += [matrix(tensors, config.sender_channels, TENSORS)]
         parts += [matrix(tensors * config.radial_functions, channels, TENSORS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shlex
@@ -38,6 +39,8 @@ def number(value: float | None, digits: int = 3) -> str:
     """Return a number with so many significant digits, without exponent; a dash for ``None``."""
     if value is None:
         return "-"
+    if not math.isfinite(value):
+        return str(value)
     if value == 0:
         return "0"
     magnitude = int(f"{value:e}".partition("e")[2])
@@ -106,6 +109,16 @@ def save_plot(axes: Axes, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=150)
     print(f"written: {path}")
+
+
+def save_bars(
+    path: Path, groups: Sequence[str], series: dict[str, Sequence[float | None]], label: str, width: float = 7.0
+) -> None:
+    """Draw and write a plot of grouped bars; ``label`` is that of their height."""
+    axes = new_axes(width)
+    grouped_bars(axes, groups, series)
+    axes.set_ylabel(label)
+    save_plot(axes, path)
 
 
 def new_axes(width: float = 7.0, height: float = 4.0, columns: int = 1) -> Any:

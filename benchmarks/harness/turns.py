@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -52,7 +53,11 @@ class Worker:
             env=environment,
             text=True,
         )
-        self.about: dict[str, Any] = self.ask("start", threads=threads)
+        try:
+            self.about: dict[str, Any] = self.ask("start", threads=threads)
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Send a request and return the answer.
@@ -60,11 +65,9 @@ class Worker:
         Raises:
             WorkerError: if the code failed; says how and where its log is.
         """
-        try:
+        with suppress(BrokenPipeError):  # it is gone; below says so
             self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it is gone; below says so
         line = self._process.stdout.readline()
         if not line:
             raise WorkerError(f"{self.code} ended while asked to {do} (status {self._process.wait()}); see {self.log}")
@@ -77,7 +80,12 @@ class Worker:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._process.stdin.close()
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        with suppress(BrokenPipeError):  # it is gone
+            self._process.stdin.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -157,7 +165,11 @@ def timed(action: Callable[[], object]) -> dict[str, float]:
 
 
 def start_workers(codes: Sequence[str], pythons: dict[str, str | None], threads: int, logs: Path) -> dict[str, Worker]:
-    """Start a worker for each code that has an interpreter; say which are left out."""
+    """Start a worker for each code that has an interpreter; say which are left out, and why.
+
+    Raises:
+        WorkerError: if none can be started.
+    """
     logs.mkdir(parents=True, exist_ok=True)
     workers = {}
     for code in codes:
@@ -165,5 +177,10 @@ def start_workers(codes: Sequence[str], pythons: dict[str, str | None], threads:
         if python is None:
             print(f"{code}: no interpreter given, left out", file=sys.stderr)
             continue
-        workers[code] = Worker(code, python, threads, logs / f"{code}-{threads}-threads.log")
+        try:
+            workers[code] = Worker(code, python, threads, logs / f"{code}-{threads}-threads.log")
+        except (WorkerError, OSError) as error:
+            print(f"{code}: left out: {error}", file=sys.stderr)
+    if not workers:
+        raise WorkerError("no code could be started; see above")
     return workers

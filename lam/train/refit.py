@@ -48,7 +48,7 @@ def refit_references(model: Potential, dataset: MultiTaskDataset, *, per_head: i
         with torch.no_grad():
             for z in present:
                 table[task, z] = energies[chemical_symbols[z]]
-        changes[info.name] = float(np.sqrt(np.mean(np.square(list(moved.values())))))
+        changes[info.name] = float(np.sqrt(np.mean(np.square(list(moved.values()))))) if moved else 0.0
     return changes
 
 

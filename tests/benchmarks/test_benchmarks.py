@@ -122,6 +122,18 @@ def test_matrix_products_at_the_atoms_are_counted_right(name):
     assert len(batch["atomic_numbers"]) * mine == pytest.approx(counter.get_total_flops(), rel=0.06)
 
 
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_fixed_weights_need_a_sum_for_each_element_only(name):
+    config = presets.preset(name)
+    equations, two, many = (counts.needed(config, 50.0, elements) for elements in (None, 2, 100))
+    first, narrow = (counts.message(config, 50.0, first=True, elements=n).forces.flop for n in (None, 2))
+    assert equations["messages"].forces.flop - two["messages"].forces.flop == pytest.approx(first - narrow)
+    assert first > 4 * narrow
+    assert two["node products"].forces.flop < many["node products"].forces.flop
+    assert many["node products"].forces.flop < equations["node products"].forces.flop
+    assert many["messages"] == equations["messages"] and two["readout"] == equations["readout"]
+
+
 def test_coupling_is_counted_by_its_coefficients():
     # l <= 1 by hand: x0 y0, x_m y_m (3), x0 y_m + x_m y0 (3) are formed; 1 + 3 + 3 coefficients take two each.
     assert counts.coupling(1) == 2 * 7 + 4 + 3 * 3
@@ -169,7 +181,15 @@ def test_turns_alternate_and_average_over_their_calls():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1234.4, "1,234"), (12.345, "12.3"), (0.012345, "0.0123"), (-5.678, "-5.68"), (0, "0"), (None, "-")],
+    [
+        (1234.4, "1,234"),
+        (12.345, "12.3"),
+        (0.012345, "0.0123"),
+        (-5.678, "-5.68"),
+        (0, "0"),
+        (None, "-"),
+        (float("nan"), "nan"),
+    ],
 )
 def test_numbers_have_three_digits(value, text):
     assert report.number(value) == text
@@ -246,6 +266,39 @@ def test_a_worker_says_what_went_wrong(tmp_path):
             worker.ask("load", key="x", system="octane", model="huge")
         answer = worker.ask("load", key="x", system="octane", model="nano", cutoff=3.0)
         assert answer["computed"] == ["energy", "forces"]
+
+
+def test_codes_that_cannot_be_started_are_left_out(tmp_path, capsys):
+    pythons = {"lam": sys.executable, "mace": sys.executable, "nequip": str(tmp_path / "python")}
+    workers = turns.start_workers(list(pythons), pythons, 1, tmp_path)
+    with workers.pop("lam"):
+        assert not workers
+    said = capsys.readouterr().err
+    assert "mace: left out: mace failed to start" in said and "nequip: left out" in said
+    with pytest.raises(turns.WorkerError, match="no code"):
+        turns.start_workers(["nequip"], pythons, 1, tmp_path)
+
+
+@pytest.mark.parametrize(("skin", "searches"), [(0.0, 6), (None, 1)])
+def test_lists_without_a_skin_are_searched_at_each_call(skin, searches):
+    from peer_workers.lam_worker import calculator
+
+    atoms = structures.octane()
+    start = atoms.positions.copy()
+    atoms.calc = calculator("nano", 3.0, skin)[0]
+    for step in range(6):
+        atoms.positions = structures.moved(start, atoms.cell.array, step)
+        atoms.get_forces()
+    assert atoms.calc._predictor._fast.verlet.rebuilds == searches
+
+
+def test_a_drift_is_found_in_its_noise():
+    nve = script("nve")
+    times = np.linspace(0.0, 10.0, 101)
+    energies = -3.0 + 2e-6 * times + 1e-7 * np.sin(40 * times)
+    found = nve.summary({"time_ps": times, "energy_ev_per_atom": energies, "temperature_k": 300 + 0 * times})
+    assert found["drift_mev_per_atom_and_ps"] == pytest.approx(2e-3, rel=0.01)
+    assert found["scatter_mev_per_atom"] == pytest.approx(7e-5, rel=0.05) and found["mean_temperature_k"] == 300
 
 
 @pytest.mark.parametrize("name", ["peers", "peers_training", "growth", "roofline"])

@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lam.errors import LamError
 from lam.model.kernels import backend_for, ops
 from tests.kernels.graphs import random_like, random_message
 from tests.kernels.test_message import GRAPHS, SIZES, TOLERANCE, assert_close, fused, two_derivatives
@@ -57,7 +58,7 @@ def interpreted() -> dict[str, str]:
 
 
 @needs_triton
-@pytest.mark.parametrize("case", [*CASES, "not a number", "not contiguous", "no atoms", "not wanted"])
+@pytest.mark.parametrize("case", [*CASES, "not a number", "not contiguous", "no atoms", "not wanted", "wrong widths"])
 def test_interpreted_kernels_agree_with_the_plain_path(interpreted, case) -> None:
     assert interpreted[case] == ""
 
@@ -107,6 +108,7 @@ def _interpret() -> dict[str, str]:
     checks["not contiguous"] = _check_layout
     checks["no atoms"] = _check_nothing
     checks["not wanted"] = _check_wanted
+    checks["wrong widths"] = _check_widths
     results = {}
     for name, check in checks.items():
         try:
@@ -157,6 +159,13 @@ def _check_wanted() -> None:
     senders = gpu.adjoint(*seeds, *arguments, False, True)
     assert_close({"vectors": vectors[:1]}, {"vectors": everything[:1]}, 1e-14)
     assert_close({"senders": senders[1:]}, {"senders": everything[1:]}, 1e-14)
+
+
+def _check_widths() -> None:
+    arguments = random_message(counts=[5, 2], l_max=2, n_radial=2, senders=2, tensors=1)
+    for name, width in (("T", 8), ("t", 12)):
+        with pytest.raises(LamError, match="do not belong together"):
+            fused(arguments | {name: torch.zeros(2, width, dtype=torch.float64)})
 
 
 def _compile() -> dict[str, int]:

@@ -72,12 +72,14 @@ def test_frames_of_trajectories_are_held_out_in_one_block(files):
         ("datasets: {one: {file: labels.extxyz, config_types: [none]}}", "no structures to write"),
         ("datasets: {one: {file: labels.extxyz, config_type: [a]}}", "did you mean 'config_types'"),
         ("datasets: {}", "datasets"),
+        ("datasets: {one: {file: labels.extxyz, evaluate_only: true}}", "one must be to train on"),
+        ("datasets: {../one: {file: labels.extxyz}}", "cannot name a data set"),
     ],
 )
 def test_what_cannot_be_selected_is_said(files, text, message, capsys):
     assert select(files, text) == 2
     assert message in capsys.readouterr().err
-    assert not (files / "out" / "manifest.yaml").exists()
+    assert not list(files.rglob("manifest.yaml")) and not list(files.rglob("*.h5"))
 
 
 def test_selections_in_configs():

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import torch
@@ -29,23 +30,23 @@ MAX_RADIAL = 16
 """Most radial functions of a fused kernel."""
 
 Messages = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-_forced: list[str] = []
+_forced: ContextVar[str | None] = ContextVar("lam_kernels", default=None)
 
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Compute the messages with the named backend inside a ``with`` block.
+    """Compute the messages with the named backend inside a ``with`` block, in this thread.
 
     Raises:
         LamError: if there is no such backend. Where it cannot work, using it raises.
     """
     if name not in BACKENDS:
         raise unknown_name("kernel backend", name, BACKENDS)
-    _forced.append(name)
+    before = _forced.set(name)
     try:
         yield
     finally:
-        _forced.pop()
+        _forced.reset(before)
 
 
 def backend_for(device: torch.device, dtype: torch.dtype, n_radial: int) -> str:
@@ -54,7 +55,7 @@ def backend_for(device: torch.device, dtype: torch.dtype, n_radial: int) -> str:
     Raises:
         LamError: if a backend was forced that cannot be used for them; says why.
     """
-    name = _forced[-1] if _forced else os.environ.get("LAM_KERNELS", "auto")
+    name = _forced.get() or os.environ.get("LAM_KERNELS") or "auto"
     if name not in BACKENDS:
         raise unknown_name("kernel backend (environment variable LAM_KERNELS)", name, BACKENDS)
     if name == "torch":

@@ -173,6 +173,51 @@ def pull(x, y, z, g1, g2, g3, g4, g5, g6, g7, g8, g9, g10, g11, g12, g13, g14, g
 
 
 @triton.jit
+def bonds(
+    first, end, own, neighbors, vectors, radii, scale, cutoff, n_radial: tl.constexpr, N: tl.constexpr,
+    EDGES: tl.constexpr, TERMS: tl.constexpr,
+):  # fmt: skip
+    """Read a block of edges of a centre with radius ``own``, those from ``first`` on that come before ``end``.
+
+    Returns edges, which of them are there, neighbours, inverse distances, unit vectors x, y, z, radial functions and
+    their derivatives, (edges, N).
+    """
+    edges = first + tl.arange(0, EDGES)
+    inside = edges < end
+    j = tl.load(neighbors + edges, mask=inside, other=0).to(tl.int64)
+    r, inverse, x, y, z = unit(vectors, edges, inside, cutoff)
+    angle, value, change, turn = window(r, own + tl.load(radii + j), cutoff)
+    R, dR = radial(angle, value, change, turn, scale, n_radial, N, TERMS)
+    return edges, inside, j, inverse, x, y, z, R, dR
+
+
+@triton.jit
+def changes(v, edges, inside):
+    """Return the changes a, b, c of the vectors of a block of edges."""
+    a = tl.load(v + 3 * edges, mask=inside, other=0.0)
+    b = tl.load(v + 3 * edges + 1, mask=inside, other=0.0)
+    c = tl.load(v + 3 * edges + 2, mask=inside, other=0.0)
+    return a, b, c
+
+
+@triton.jit
+def sphere(x, y, z, L: tl.constexpr):
+    """Return the harmonics of a block of edges as tiles: all of them, (edges, 16), and l = 1, 2 alone, (edges, 8)."""
+    y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, y15 = harmonics(x, y, z, L)
+    one = tl.full(x.shape, 1.0, x.dtype)
+    every = stack16(one, y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, y15)
+    return every, stack8(y1, y2, y3, y4, y5, y6, y7, y8)
+
+
+@triton.jit
+def sphere_change(x, y, z, a, b, c, L: tl.constexpr):
+    """Return the changes of the two tiles of :func:`sphere` along the change (a, b, c) of the unit vector."""
+    d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13, d14, d15 = push(x, y, z, a, b, c, L)
+    every = stack16(tl.zeros_like(x), d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13, d14, d15)
+    return every, stack8(d1, d2, d3, d4, d5, d6, d7, d8)
+
+
+@triton.jit
 def stack8(a0, a1, a2, a3, a4, a5, a6, a7):
     """Return a tile (edges, 8). ``join`` appends the axis that runs fastest, so the highest bit comes first."""
     even = tl.join(tl.join(a0, a4), tl.join(a2, a6))

@@ -16,17 +16,14 @@ import triton.language as tl
 
 from lam.model.kernels.triton_geometry import (
     COMPONENTS,
-    harmonics,
+    bonds,
+    changes,
     project,
     pull,
-    push,
-    radial,
-    stack8,
-    stack16,
-    unit,
+    sphere,
+    sphere_change,
     unstack8,
     unstack16,
-    window,
 )
 
 # ruff: noqa: ANN001, ANN201, ANN202 - types are those of Triton's language
@@ -88,18 +85,13 @@ def density_value(
     total = tl.zeros((COMPONENTS * N, WIDTH), dtype=density.dtype.element_ty)
     end = tl.load(rows + i + 1)
     for first in range(tl.load(rows + i), end, EDGES):
-        edges = first + tl.arange(0, EDGES)
-        inside = edges < end
-        j = tl.load(neighbors + edges, mask=inside, other=0).to(tl.int64)
-        r, _, x, y, z = unit(vectors, edges, inside, cutoff)
-        angle, value, change, turn = window(r, own + tl.load(radii + j), cutoff)
-        R, _ = radial(angle, value, change, turn, scale, n_radial, N, TERMS)
-        y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, y15 = harmonics(x, y, z, L)
-        Y = stack16(tl.full(x.shape, 1.0, x.dtype), y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, y15)
+        _, inside, j, _, x, y, z, R, _ = bonds(
+            first, end, own, neighbors, vectors, radii, scale, cutoff, n_radial, N, EDGES, TERMS
+        )
+        Y, low = sphere(x, y, z, L)
         senders = tl.load(q + j[:, None] * S + s[None, :], mask=inside[:, None] & (s < S)[None, :], other=0.0)
         if TENSORS:
             places, exist = _tensor_tile(j, inside, s, S)
-            low = stack8(y1, y2, y3, y4, y5, y6, y7, y8)
             senders += tl.sum(tl.load(T + places, mask=exist, other=0.0) * low[:, :, None], axis=1)
         total += _dot(tl.trans(_pairs(Y, R)), senders)
     places, exist = _density_tile(i, n_atoms, block, L, n_radial, N, S, WIDTH)
@@ -118,18 +110,13 @@ def density_adjoint(
     own = tl.load(radii + i)
     end = tl.load(rows + i + 1)
     for first in range(tl.load(rows + i), end, EDGES):
-        edges = first + tl.arange(0, EDGES)
-        inside = edges < end
-        j = tl.load(neighbors + edges, mask=inside, other=0).to(tl.int64)
-        r, inverse, x, y, z = unit(vectors, edges, inside, cutoff)
-        angle, value, change, turn = window(r, own + tl.load(radii + j), cutoff)
-        R, dR = radial(angle, value, change, turn, scale, n_radial, N, TERMS)
-        y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, y15 = harmonics(x, y, z, L)
-        Y = stack16(tl.full(x.shape, 1.0, x.dtype), y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, y15)
-        low = stack8(y1, y2, y3, y4, y5, y6, y7, y8)
+        edges, inside, j, inverse, x, y, z, R, dR = bonds(
+            first, end, own, neighbors, vectors, radii, scale, cutoff, n_radial, N, EDGES, TERMS
+        )
+        Y, low = sphere(x, y, z, L)
         g_Y = tl.zeros_like(Y)
         g_low = tl.zeros_like(low)
-        g_r = tl.zeros_like(r)
+        g_r = tl.zeros_like(x)
         for block in range((S + WIDTH - 1) // WIDTH):
             s = block * WIDTH + tl.arange(0, WIDTH)
             there, some = _density_tile(i, n_atoms, block, L, n_radial, N, S, WIDTH)
@@ -179,27 +166,19 @@ def density_second(
     there, some = _density_tile(i, n_atoms, block, L, n_radial, N, S, WIDTH)
     end = tl.load(rows + i + 1)
     for first in range(tl.load(rows + i), end, EDGES):
-        edges = first + tl.arange(0, EDGES)
-        inside = edges < end
-        j = tl.load(neighbors + edges, mask=inside, other=0).to(tl.int64)
-        r, inverse, x, y, z = unit(vectors, edges, inside, cutoff)
-        angle, value, change, turn = window(r, own + tl.load(radii + j), cutoff)
-        R, dR = radial(angle, value, change, turn, scale, n_radial, N, TERMS)
-        a = tl.load(v + 3 * edges, mask=inside, other=0.0)
-        b = tl.load(v + 3 * edges + 1, mask=inside, other=0.0)
-        c = tl.load(v + 3 * edges + 2, mask=inside, other=0.0)
+        edges, inside, j, inverse, x, y, z, R, dR = bonds(
+            first, end, own, neighbors, vectors, radii, scale, cutoff, n_radial, N, EDGES, TERMS
+        )
+        a, b, c = changes(v, edges, inside)
         dR *= (a * x + b * y + c * z)[:, None]
         a, b, c = project(x, y, z, inverse, a, b, c)
-        y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, y15 = harmonics(x, y, z, L)
-        d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13, d14, d15 = push(x, y, z, a, b, c, L)
-        Y = stack16(tl.full(x.shape, 1.0, x.dtype), y1, y2, y3, y4, y5, y6, y7, y8, y9, y10, y11, y12, y13, y14, y15)
-        dY = stack16(tl.zeros_like(x), d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13, d14, d15)
+        Y, low = sphere(x, y, z, L)
+        dY, d_low = sphere_change(x, y, z, a, b, c, L)
         atoms, own_q = j[:, None] * S + s[None, :], inside[:, None] & (s < S)[None, :]
         senders = tl.load(q + atoms, mask=own_q, other=0.0)
         d_senders = tl.load(v_q + atoms, mask=own_q, other=0.0)
         places, exist = _tensor_tile(j, inside, s, S)
-        low = stack8(y1, y2, y3, y4, y5, y6, y7, y8)[:, :, None]
-        d_low = stack8(d1, d2, d3, d4, d5, d6, d7, d8)[:, :, None]
+        low, d_low = low[:, :, None], d_low[:, :, None]
         if TENSORS:
             tensors = tl.load(T + places, mask=exist, other=0.0)
             d_tensors = tl.load(v_T + places, mask=exist, other=0.0)
@@ -231,12 +210,9 @@ def passed_value(
     total = tl.zeros((N, WIDTH), dtype=passed.dtype.element_ty)
     end = tl.load(rows + i + 1)
     for first in range(tl.load(rows + i), end, EDGES):
-        edges = first + tl.arange(0, EDGES)
-        inside = edges < end
-        j = tl.load(neighbors + edges, mask=inside, other=0).to(tl.int64)
-        r, _, _, _, _ = unit(vectors, edges, inside, cutoff)
-        angle, value, change, turn = window(r, own + tl.load(radii + j), cutoff)
-        R, _ = radial(angle, value, change, turn, scale, n_radial, N, TERMS)
+        _, inside, j, _, _, _, _, R, _ = bonds(
+            first, end, own, neighbors, vectors, radii, scale, cutoff, n_radial, N, EDGES, TERMS
+        )
         exist = inside[:, None] & (k < 8 * C)[None, :]
         total += _dot(tl.trans(R), tl.load(t + j[:, None] * (8 * C) + k[None, :], mask=exist, other=0.0))
     places, exist = _passed_tile(i, n_atoms, block, n_radial, N, C, WIDTH)
@@ -255,13 +231,10 @@ def passed_adjoint(
     own = tl.load(radii + i)
     end = tl.load(rows + i + 1)
     for first in range(tl.load(rows + i), end, EDGES):
-        edges = first + tl.arange(0, EDGES)
-        inside = edges < end
-        j = tl.load(neighbors + edges, mask=inside, other=0).to(tl.int64)
-        r, _, x, y, z = unit(vectors, edges, inside, cutoff)
-        angle, value, change, turn = window(r, own + tl.load(radii + j), cutoff)
-        R, dR = radial(angle, value, change, turn, scale, n_radial, N, TERMS)
-        g_r = tl.zeros_like(r)
+        edges, inside, j, _, x, y, z, R, dR = bonds(
+            first, end, own, neighbors, vectors, radii, scale, cutoff, n_radial, N, EDGES, TERMS
+        )
+        g_r = tl.zeros_like(x)
         for block in range((8 * C + WIDTH - 1) // WIDTH):
             k = block * WIDTH + tl.arange(0, WIDTH)
             there, some = _passed_tile(i, n_atoms, block, n_radial, N, C, WIDTH)
@@ -292,15 +265,10 @@ def passed_second(
     there, some = _passed_tile(i, n_atoms, block, n_radial, N, C, WIDTH)
     end = tl.load(rows + i + 1)
     for first in range(tl.load(rows + i), end, EDGES):
-        edges = first + tl.arange(0, EDGES)
-        inside = edges < end
-        j = tl.load(neighbors + edges, mask=inside, other=0).to(tl.int64)
-        r, _, x, y, z = unit(vectors, edges, inside, cutoff)
-        angle, value, change, turn = window(r, own + tl.load(radii + j), cutoff)
-        R, dR = radial(angle, value, change, turn, scale, n_radial, N, TERMS)
-        a = tl.load(v + 3 * edges, mask=inside, other=0.0)
-        b = tl.load(v + 3 * edges + 1, mask=inside, other=0.0)
-        c = tl.load(v + 3 * edges + 2, mask=inside, other=0.0)
+        edges, inside, j, _, x, y, z, R, dR = bonds(
+            first, end, own, neighbors, vectors, radii, scale, cutoff, n_radial, N, EDGES, TERMS
+        )
+        a, b, c = changes(v, edges, inside)
         dR *= (a * x + b * y + c * z)[:, None]
         atoms, exist = j[:, None] * (8 * C) + k[None, :], inside[:, None] & (k < 8 * C)[None, :]
         total += _dot(tl.trans(R), tl.load(v_t + atoms, mask=exist, other=0.0))
