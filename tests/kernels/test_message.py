@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from lam.errors import LamError
-from lam.model.kernels import backend_for, gradients_of, ops, use
+from lam.model.kernels import backend_for, cpu, gradients_of, ops, use
+from lam.model.kernels import numba_simd as simd
 from lam.model.kernels.plain import PlainMessages
 from tests.kernels.graphs import random_like, random_message
 
@@ -18,6 +19,7 @@ SIZES = {
     "odd sizes": {"l_max": 2, "n_radial": 5, "senders": 6, "tensors": 3},
     "l_max 1": {"l_max": 1, "n_radial": 3, "senders": 4},
     "many functions": {"n_radial": 16, "senders": 4, "tensors": 2},
+    "wide": {"l_max": 2, "n_radial": 6, "senders": 32, "tensors": 5},
 }
 GRAPHS = {
     "mixed": [3, 0, 40, 70, 1, 32, 33, 0, 12],
@@ -74,6 +76,14 @@ def test_kernels_agree_with_the_plain_path_to_second_derivatives(dtype, sizes, g
     assert_close(two_derivatives(fused, single), two_derivatives(plain, double), TOLERANCE[dtype])
 
 
+def test_kernels_made_for_narrow_registers_agree_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simd, "REGISTER", 16)
+    monkeypatch.setattr(simd, "TILE", 8)
+    monkeypatch.setattr(cpu, "kernels", cpu.kernels.__wrapped__)
+    arguments = random_message(counts=GRAPHS["mixed"], l_max=2, senders=4, tensors=2)
+    assert_close(two_derivatives(fused, arguments), two_derivatives(plain, arguments), 1e-12)
+
+
 def test_plain_path_is_right_by_finite_differences() -> None:
     arguments = random_message(counts=[3, 0, 5], l_max=2, n_radial=2, senders=2, tensors=1)
     arguments["vectors"] = arguments["vectors"].clamp(-2.5, 2.5)
@@ -94,6 +104,21 @@ def test_kernels_take_tensors_that_are_not_contiguous() -> None:
         spread[name] = torch.stack([arguments[name], torch.zeros_like(arguments[name])], dim=-1)[..., 0]
         assert not spread[name].is_contiguous()
     assert_close({"values": fused(spread)}, {"values": fused(arguments)}, 0.0)
+
+
+def test_kernels_take_gradients_that_are_not_contiguous() -> None:
+    arguments = random_message(counts=[5, 9, 2], tensors=4)
+    numbers = ("cutoff", "l_max")
+    tensors = tuple(value for name, value in arguments.items() if name not in numbers)
+    rest = tuple(arguments[name] for name in numbers)
+    gradients = random_like(fused(arguments))
+    spread = tuple(torch.stack([g, torch.zeros_like(g)], dim=-1)[..., 0] for g in gradients)
+    want = ops.message_adjoint(*gradients, *tensors, *rest, True, True)
+    assert_close({"": ops.message_adjoint(*spread, *tensors, *rest, True, True)}, {"": want}, 0.0)
+    changes = random_like(want, seed=2)
+    apart = tuple(torch.stack([g, torch.zeros_like(g)], dim=-1)[..., 0] for g in changes)
+    second = ops.message_second(*changes, *gradients, *tensors, *rest)
+    assert_close({"": ops.message_second(*apart, *spread, *tensors, *rest)}, {"": second}, 0.0)
 
 
 def test_several_threads_give_what_one_gives() -> None:

@@ -1,9 +1,9 @@
 """Geometry of one chunk of edges in Numba: radial functions and harmonics, their derivatives and adjoints.
 
 The state of a chunk is one flat scratch array ``w`` of ``ROWS`` rows of ``LANES`` edges each (structure of
-arrays), with fixed rows: loops over the lanes then have constant length and provably distinct rows, which is
-what LLVM needs to turn them into wide SIMD code. The formulas are those of :mod:`lam.model.radial` and of
-e3nn's harmonics, which the plain PyTorch path uses; tests/kernels compares the two.
+arrays), with fixed rows. The functions work on its first ``GROUP`` edges, and on others if given the rest of ``w``:
+loops of constant length over provably distinct rows, which LLVM turns into wide SIMD code. The formulas are those
+of :mod:`lam.model.radial` and of e3nn's harmonics, which the plain PyTorch path uses; tests/kernels compares the two.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 
 from lam.model.kernels.jit import jit
+from lam.model.kernels.sizes import MAX_RADIAL
 
 LANES = 32
 """Edges of one centre that are worked on together."""
-MAX_RADIAL = 16
-"""Most radial functions that fit."""
+GROUP = 16
+"""Edges of a chunk whose geometry is computed together; divides ``LANES``."""
 
 DX, REACH, U, INVERSE = 0, 3, 4, 7
 Y = 8
@@ -45,14 +46,14 @@ _BETA = 1320.0  # 11! / (7! 3!), of the envelope's derivative
 
 @jit(inline="always")
 def load(w, ft, begin, end, i, neighbors, vectors, radii, cutoff):
-    """Read up to ``LANES`` edges; the others become edges at the cutoff, where everything vanishes."""
-    count = end - begin
+    """Read the edges there are; the others become edges at the cutoff, where everything vanishes."""
+    count = min(end - begin, GROUP)
     for e in range(count):
         w[DX * LANES + e] = vectors[begin + e, 0]
         w[(DX + 1) * LANES + e] = vectors[begin + e, 1]
         w[(DX + 2) * LANES + e] = vectors[begin + e, 2]
         w[REACH * LANES + e] = radii[i] + radii[neighbors[begin + e]]
-    for e in range(count, LANES):
+    for e in range(count, GROUP):
         w[DX * LANES + e] = cutoff
         w[(DX + 1) * LANES + e] = ft(0.0)
         w[(DX + 2) * LANES + e] = ft(0.0)
@@ -64,7 +65,7 @@ def radial(w, ft, n_radial, scale, cutoff):
     """Fill unit vectors, inverse distances, radial functions R and their derivatives DR = dR/dr."""
     one, half, pi = ft(1.0), ft(0.5), ft(math.pi)
     inverse_cutoff = one / cutoff
-    for e in range(LANES):
+    for e in range(GROUP):
         x, y, z = w[DX * LANES + e], w[(DX + 1) * LANES + e], w[(DX + 2) * LANES + e]
         r = math.sqrt(x * x + y * y + z * z + ft(SMALLEST * SMALLEST))
         inverse = one / r
@@ -135,7 +136,7 @@ def radial(w, ft, n_radial, scale, cutoff):
         order = ft(n + 1)
         size = scale[n]
         row, d_row = (R + n) * LANES, (DR + n) * LANES
-        for e in range(LANES):
+        for e in range(GROUP):
             sine, cosine = w[(YBAR + 5) * LANES + e], w[(YBAR + 6) * LANES + e]
             w[row + e] = size * sine * w[(YBAR + 2) * LANES + e]
             w[d_row + e] = size * (sine * w[(YBAR + 3) * LANES + e] + order * cosine * w[(YBAR + 4) * LANES + e])
@@ -148,14 +149,14 @@ def radial(w, ft, n_radial, scale, cutoff):
 @jit(inline="always")
 def harmonics(w, ft, l_max):
     """Fill the harmonics Y: real, "component" normalised, e3nn's order, polynomials of the unit vector."""
-    for e in range(LANES):
+    for e in range(GROUP):
         x, y, z = w[U * LANES + e], w[(U + 1) * LANES + e], w[(U + 2) * LANES + e]
         w[Y * LANES + e] = ft(1.0)
         w[(Y + 1) * LANES + e] = ft(_S3) * x
         w[(Y + 2) * LANES + e] = ft(_S3) * y
         w[(Y + 3) * LANES + e] = ft(_S3) * z
     if l_max >= 2:
-        for e in range(LANES):
+        for e in range(GROUP):
             x, y, z = w[U * LANES + e], w[(U + 1) * LANES + e], w[(U + 2) * LANES + e]
             w[(Y + 4) * LANES + e] = ft(_A2) * x * z
             w[(Y + 5) * LANES + e] = ft(_A2) * x * y
@@ -163,7 +164,7 @@ def harmonics(w, ft, l_max):
             w[(Y + 7) * LANES + e] = ft(_A2) * y * z
             w[(Y + 8) * LANES + e] = ft(_A2 / 2) * (z * z - x * x)
     if l_max >= 3:
-        for e in range(LANES):
+        for e in range(GROUP):
             x, y, z = w[U * LANES + e], w[(U + 1) * LANES + e], w[(U + 2) * LANES + e]
             x2, y2, z2 = x * x, y * y, z * z
             w[(Y + 9) * LANES + e] = ft(_A3) * x * (ft(1.5) * z2 - ft(0.5) * x2)
@@ -178,15 +179,16 @@ def harmonics(w, ft, l_max):
 @jit(inline="always")
 def push(w, ft, l_max, n_radial, tangents, begin, end):
     """Fill the derivatives DY and RDOT along the given changes of the edge vectors."""
-    for e in range(end - begin):
+    count = min(end - begin, GROUP)
+    for e in range(count):
         w[YBAR * LANES + e] = tangents[begin + e, 0]
         w[(YBAR + 1) * LANES + e] = tangents[begin + e, 1]
         w[(YBAR + 2) * LANES + e] = tangents[begin + e, 2]
-    for e in range(end - begin, LANES):
+    for e in range(count, GROUP):
         w[YBAR * LANES + e] = ft(0.0)
         w[(YBAR + 1) * LANES + e] = ft(0.0)
         w[(YBAR + 2) * LANES + e] = ft(0.0)
-    for e in range(LANES):
+    for e in range(GROUP):
         x, y, z = w[U * LANES + e], w[(U + 1) * LANES + e], w[(U + 2) * LANES + e]
         a, b, c = w[YBAR * LANES + e], w[(YBAR + 1) * LANES + e], w[(YBAR + 2) * LANES + e]
         along = a * x + b * y + c * z
@@ -199,10 +201,10 @@ def push(w, ft, l_max, n_radial, tangents, begin, end):
         w[(DY + 2) * LANES + e] = ft(_S3) * dy
         w[(DY + 3) * LANES + e] = ft(_S3) * dz
     for n in range(n_radial):
-        for e in range(LANES):
+        for e in range(GROUP):
             w[(RDOT + n) * LANES + e] = w[(DR + n) * LANES + e] * w[(YBAR + 3) * LANES + e]
     if l_max >= 2:
-        for e in range(LANES):
+        for e in range(GROUP):
             x, y, z = w[U * LANES + e], w[(U + 1) * LANES + e], w[(U + 2) * LANES + e]
             a, b, c = w[YBAR * LANES + e], w[(YBAR + 1) * LANES + e], w[(YBAR + 2) * LANES + e]
             w[(DY + 4) * LANES + e] = ft(_A2) * (z * a + x * c)
@@ -211,7 +213,7 @@ def push(w, ft, l_max, n_radial, tangents, begin, end):
             w[(DY + 7) * LANES + e] = ft(_A2) * (z * b + y * c)
             w[(DY + 8) * LANES + e] = ft(_A2) * (z * c - x * a)
     if l_max >= 3:
-        for e in range(LANES):
+        for e in range(GROUP):
             x, y, z = w[U * LANES + e], w[(U + 1) * LANES + e], w[(U + 2) * LANES + e]
             a, b, c = w[YBAR * LANES + e], w[(YBAR + 1) * LANES + e], w[(YBAR + 2) * LANES + e]
             x2, y2, z2 = x * x, y * y, z * z
@@ -234,13 +236,13 @@ def push(w, ft, l_max, n_radial, tangents, begin, end):
 @jit(inline="always")
 def pull(w, ft, l_max, n_radial, out, begin, end):
     """Write to ``out`` what the adjoints YBAR and RBAR of harmonics and radial functions mean for the vectors."""
-    for e in range(LANES):
+    for e in range(GROUP):
         w[DY * LANES + e] = ft(_S3) * w[(YBAR + 1) * LANES + e]
         w[(DY + 1) * LANES + e] = ft(_S3) * w[(YBAR + 2) * LANES + e]
         w[(DY + 2) * LANES + e] = ft(_S3) * w[(YBAR + 3) * LANES + e]
         w[(DY + 3) * LANES + e] = ft(0.0)
     if l_max >= 2:
-        for e in range(LANES):
+        for e in range(GROUP):
             x, y, z = w[U * LANES + e], w[(U + 1) * LANES + e], w[(U + 2) * LANES + e]
             g4, g5, g6 = w[(YBAR + 4) * LANES + e], w[(YBAR + 5) * LANES + e], w[(YBAR + 6) * LANES + e]
             g7, g8 = w[(YBAR + 7) * LANES + e], w[(YBAR + 8) * LANES + e]
@@ -248,7 +250,7 @@ def pull(w, ft, l_max, n_radial, out, begin, end):
             w[(DY + 1) * LANES + e] += ft(_A2) * (x * g5 + z * g7) + ft(2 * _S5) * y * g6
             w[(DY + 2) * LANES + e] += ft(_A2) * (x * g4 + y * g7 + z * g8) - ft(_S5) * z * g6
     if l_max >= 3:
-        for e in range(LANES):
+        for e in range(GROUP):
             x, y, z = w[U * LANES + e], w[(U + 1) * LANES + e], w[(U + 2) * LANES + e]
             x2, y2, z2 = x * x, y * y, z * z
             zx = ft(1.5) * (z2 - x2)
@@ -269,9 +271,9 @@ def pull(w, ft, l_max, n_radial, out, begin, end):
                 + (ft(4.0) * y2 - x2 - ft(3.0) * z2) * g13 + ft(2.0) * y * z * g14 + zx * g15
             )
     for n in range(n_radial):
-        for e in range(LANES):
+        for e in range(GROUP):
             w[(DY + 3) * LANES + e] += w[(RBAR + n) * LANES + e] * w[(DR + n) * LANES + e]
-    for e in range(LANES):
+    for e in range(GROUP):
         x, y, z = w[U * LANES + e], w[(U + 1) * LANES + e], w[(U + 2) * LANES + e]
         a, b, c = w[DY * LANES + e], w[(DY + 1) * LANES + e], w[(DY + 2) * LANES + e]
         inverse = w[INVERSE * LANES + e]
@@ -280,7 +282,7 @@ def pull(w, ft, l_max, n_radial, out, begin, end):
         w[DY * LANES + e] = a * inverse + radial_pull * x
         w[(DY + 1) * LANES + e] = b * inverse + radial_pull * y
         w[(DY + 2) * LANES + e] = c * inverse + radial_pull * z
-    for e in range(end - begin):
+    for e in range(min(end - begin, GROUP)):
         out[begin + e, 0] = w[DY * LANES + e]
         out[begin + e, 1] = w[(DY + 1) * LANES + e]
         out[begin + e, 2] = w[(DY + 2) * LANES + e]
