@@ -83,7 +83,11 @@ class LAMCalculator(Calculator):
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what changed since the last calculation: ASE's list, and charge or spin in ``info``."""
-        changes = list(super().check_state(atoms, tol=tol))
+        if self.atoms is None or tol > 1e-15:
+            changes = list(super().check_state(atoms, tol=tol))
+        else:  # the same for what the model depends on, without the time of an evaluation of a small molecule
+            names = ("positions", "numbers", "cell", "pbc")
+            changes = [name for name in names if not np.array_equal(getattr(atoms, name), getattr(self.atoms, name))]
         if self.atoms is not None and read_charge_and_spin(self.atoms.info) != read_charge_and_spin(atoms.info):
             changes.append("info")
         return changes

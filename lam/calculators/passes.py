@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lam.calculators.lowering import Block
-from lam.model.kernels import numba_edges, numba_nodes
+from lam.model.kernels import numba_edges, numba_mix, numba_nodes
 from lam.model.kernels.threads import run
 from lam.model.radial import SMALLEST
 from lam.model.repulsion import BOHR, COULOMB, REACH
@@ -153,9 +153,7 @@ class _Passes:
         a = self.space.get(("sums", number), components, count, n * q.shape[1])
         return a, self.space.get(("passed", number), 8, count, n * (t.shape[1] // 8))
 
-    def receive(
-        self, layer: int, number: int, first: int, last: int, kept: Block, scalars: np.ndarray
-    ) -> None:
+    def receive(self, layer: int, number: int, first: int, last: int, kept: Block, scalars: np.ndarray) -> None:
         """Fill what is kept of a block, and its new scalars, from its neighbours."""
         engine, atoms = self.engine, self.atoms
         weights, numbers = engine.weights[layer], atoms.numbers[first:last]
@@ -164,9 +162,9 @@ class _Passes:
         compiled = engine.kernels_of_first(atoms.first) if layer == 0 else engine.kernels[layer]
         compiled.value(first, last, *self.fixed, *self.sent[layer], a, p)
         if trick:
-            numba_nodes.mix_elements(a, atoms.kinds[first:last], atoms.first.combined, weights, kept)
+            numba_mix.mix_elements(a, atoms.kinds[first:last], atoms.first.combined, weights, kept)
         else:
-            numba_nodes.mix(a, p, numbers, weights, kept)
+            numba_mix.mix(a, p, numbers, weights, kept)
         self.couple(kept.density, kept.partner, kept.product)
         numba_nodes.update(
             self.scalars[layer][first:last], numbers, atoms.context, atoms.context_rows[first:last],
@@ -189,9 +187,9 @@ class _Passes:
         a, p = self.sums(layer, number, last - first)
         more = (kept, g_density, g_partner, more_density, more_partner)
         if layer == 0 and atoms.first.combined is not None:
-            numba_nodes.mix_elements_back(atoms.kinds[first:last], atoms.first.combined_back, weights, *more, a)
+            numba_mix.mix_elements_back(atoms.kinds[first:last], atoms.first.combined_back, weights, *more, a)
         else:
-            numba_nodes.mix_back(numbers, weights, *more, a, p)
+            numba_mix.mix_back(numbers, weights, *more, a, p)
         compiled = engine.kernels_of_first(atoms.first) if layer == 0 else engine.kernels[layer]
         slabs = (slab[number] for slab in self.pulled[layer])
         compiled.adjoint(first, last, *self.fixed, *self.sent[layer], a, p, True, layer > 0, self.pulls, *slabs)

@@ -254,4 +254,3 @@ def _device(device: str | torch.device) -> torch.device:
         reason = str(error).splitlines()[0].rstrip(".")
         raise LamError(f"The device '{device}' cannot be used here: {reason}.") from None
     return chosen
-

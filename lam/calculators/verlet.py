@@ -9,7 +9,8 @@ import numpy as np
 import vesin
 from ase.data import covalent_radii
 
-from lam.data.neighbors import OVERLAP, _forget_pointer_types, complete_cell, warn_if_overlapping, wrap
+from lam.data.neighbors import OVERLAP, _forget_pointer_types, close_gaps, complete_cell, warn_if_overlapping, wrap
+from lam.errors import LamError
 from lam.model.kernels import numba_edges
 from lam.model.kernels.threads import run, shares
 
@@ -77,25 +78,28 @@ class VerletList:
             return None
         allowed = (0.5 * self.skin) ** 2
         positions = structure.positions
-        if numba_edges.largest_move(positions, self._positions) > allowed:
+        if not numba_edges.largest_move(positions, self._positions) <= allowed:  # true of NaN, too
             if not self._pbc.any():
                 return None
             inverse = np.linalg.inv(complete_cell(self._cell, self._pbc))
             whole = np.round((positions - self._positions) @ inverse) * self._pbc
             positions = positions - whole @ self._cell
-            if numba_edges.largest_move(positions, self._positions) > allowed:
+            if not numba_edges.largest_move(positions, self._positions) <= allowed:
                 return None
         return positions if self._offset is None else positions + self._offset
 
     def _search(self, structure: Structure) -> np.ndarray:
         self.rebuilds += 1
         self._positions = np.empty((0, 3))  # nothing to follow, should what comes next fail
+        if not np.isfinite(structure.positions).all():
+            raise LamError(f"{structure.where}: a position is NaN or infinite. Check what moved the atoms.")
         wrapped = wrap(structure.positions, structure.cell, structure.pbc)
         count = len(wrapped)
         finder = vesin.NeighborList(cutoff=self.cutoff + self.skin, full_list=True, sorted=True, n_threads=1)
         cell = complete_cell(structure.cell, structure.pbc)
         # Views of the finder's memory: a million atoms have gigabytes of pairs.
-        pairs, shifts = finder.compute(wrapped, cell, structure.pbc, "PS", copy=False)
+        close = close_gaps(wrapped, cell, structure.pbc, self.cutoff + self.skin)
+        pairs, shifts = finder.compute(close, cell, structure.pbc, "PS", copy=False)
         self._starts = np.empty(count + 1, dtype=np.int64)
         if len(pairs) > len(self._others):
             self._others = np.empty(len(pairs), dtype=np.int32)

@@ -8,7 +8,7 @@ from ase.build import bulk, molecule
 from lam.calculators.verlet import VerletList
 from lam.data.neighbors import neighbor_list
 from lam.data.structure import Structure
-from lam.errors import LamWarning
+from lam.errors import LamError, LamWarning
 from lam.testing import sample_structures
 
 CUTOFF = 3.5
@@ -138,3 +138,36 @@ def test_atoms_that_come_to_overlap_warn():
     with pytest.warns(LamWarning, match=r"0.10 Angstrom apart"):
         verlet(Structure.from_atoms(atoms))
     assert verlet.rebuilds == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("periodic", [True, False])
+def test_a_position_that_becomes_nan_in_place_is_an_error(value, periodic):
+    atoms = crystal()
+    atoms.pbc = periodic
+    structure = Structure.from_atoms(atoms, source="copper.xyz#4")
+    verlet = VerletList(CUTOFF, np.float64)
+    verlet(structure)
+    before = structure.positions[3, 1]
+    structure.positions[3, 1] = value
+    for _ in range(2):
+        with pytest.raises(LamError, match=r"copper.xyz#4.*NaN or infinite"):
+            verlet(structure)
+    structure.positions[3, 1] = before
+    assert_exact(verlet(structure), atoms)
+
+
+@pytest.mark.parametrize("kind", ["slab", "chain"])
+def test_a_far_atom_beside_a_slab_or_a_chain(kind):
+    atoms = sample_structures()[kind]
+    normal = np.linalg.svd(atoms.cell.array[atoms.pbc])[2][-1]
+    atoms += Atoms("H2", positions=[atoms.positions[0] + 8e6 * normal, atoms.positions[0] + (8e6 + 1) * normal])
+    verlet = VerletList(CUTOFF, np.float64)
+    for _ in range(3):
+        found = verlet(Structure.from_atoms(atoms))
+        count = len(atoms)
+        near = [j for j in found.neighbors[found.starts[count - 2] :] if j < count - 2]
+        assert not near and count - 1 in found.neighbors[found.starts[count - 2] :]
+        assert_exact(found, atoms)
+        atoms.positions[-1] += 0.2 * normal
+    assert verlet.rebuilds == 2

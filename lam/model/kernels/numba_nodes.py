@@ -18,7 +18,6 @@ _SINGLE_THREADED = 4 * 65536
 """Multiplications up to which a BLAS surely computes a matrix product in the calling thread (OpenBLAS's limit)."""
 
 
-
 @_jit
 def multiply(a, b, out):
     """Matrix product, in pieces that stay in the calling thread."""
@@ -38,6 +37,27 @@ def multiply_add(a, b, out):
         for i in range(count):
             for c in range(b.shape[1]):
                 out[begin + i, c] += piece[i, c]
+
+
+# One loop for each result: with several in one loop the compiler cannot tell that they do not overlap.
+
+
+@_jit
+def _set_product(x, y, out):
+    for c in range(len(out)):
+        out[c] = x[c] * y[c]
+
+
+@_jit
+def _set_products(x, y, u, v, out):
+    for c in range(len(out)):
+        out[c] = x[c] * y[c] + u[c] * v[c]
+
+
+@_jit
+def _add_product(x, y, out):
+    for c in range(len(out)):
+        out[c] += x[c] * y[c]
 
 
 @_jit
@@ -78,58 +98,6 @@ def normalize_back(g, y, factor):
 
 
 @_jit
-def mix(sums, passed, numbers, weights, kept):
-    """Fill the normalised density and its partner from the sums over neighbours, (M, B, K) and (8, B, n C_t).
-
-    ``sums`` are overwritten.
-    """
-    components, atoms, pairs = sums.shape
-    for m in range(components):
-        for i in range(atoms):
-            for k in range(pairs):
-                sums[m, i, k] *= weights.gate[numbers[i], k]
-    flat = sums.reshape(components * atoms, pairs)
-    for degree in range(len(weights.mix)):
-        first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
-        multiply(flat[first:last], weights.mix[degree], kept.density[first:last])
-    if weights.passing.shape[1] > 0:
-        other = passed.reshape(8 * atoms, passed.shape[2])
-        multiply_add(other[: 3 * atoms], weights.passing[0], kept.density[atoms : 4 * atoms])
-        multiply_add(other[3 * atoms :], weights.passing[1], kept.density[4 * atoms : 9 * atoms])
-    _pair_up(atoms, weights, kept)
-
-
-@_jit
-def mix_elements(sums, kinds, combined, weights, kept):
-    """The same where senders are the elements themselves, Q of them: ``combined`` (Q, L + 1, n Q, C) knows the rest."""
-    _, atoms, pairs = sums.shape
-    channels = combined.shape[3]
-    for i in range(atoms):
-        for degree in range(combined.shape[1]):
-            for m in range(degree * degree, (degree + 1) * (degree + 1)):
-                row = m * atoms + i
-                for c in range(channels):
-                    kept.density[row, c] = sums.dtype.type(0)
-                for k in range(0, pairs - 3, 4):
-                    a0, a1, a2, a3 = sums[m, i, k], sums[m, i, k + 1], sums[m, i, k + 2], sums[m, i, k + 3]
-                    w = combined[kinds[i], degree, k : k + 4]
-                    for c in range(channels):
-                        kept.density[row, c] += a0 * w[0, c] + a1 * w[1, c] + a2 * w[2, c] + a3 * w[3, c]
-                for k in range(pairs // 4 * 4, pairs):
-                    for c in range(channels):
-                        kept.density[row, c] += sums[m, i, k] * combined[kinds[i], degree, k, c]
-    _pair_up(atoms, weights, kept)
-
-
-@_jit
-def _pair_up(atoms, weights, kept):
-    normalize(kept.density, kept.factor)
-    for degree in range(len(weights.partner)):
-        first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
-        multiply(kept.density[first:last], weights.partner[degree], kept.partner[first:last])
-
-
-@_jit
 def update(scalars, numbers, context, context_rows, weights, kept, new_scalars):
     """Fill the new scalars, (B, S), from density, partner and product; also what is kept of it."""
     atoms = len(numbers)
@@ -144,10 +112,9 @@ def update(scalars, numbers, context, context_rows, weights, kept, new_scalars):
     invariants = np.zeros((3 * degrees, wide), a.dtype)
     for degree in range(degrees):
         for m in range(degree * degree, (degree + 1) * (degree + 1)):
-            for c in range(wide):
-                invariants[degree, c] += a[m, c] * b[m, c]
-                invariants[degrees + degree, c] += p[m, c] * b[m, c]
-                invariants[2 * degrees + degree, c] += p[m, c] * s[m, c]
+            _add_product(a[m], b[m], invariants[degree])
+            _add_product(p[m], b[m], invariants[degrees + degree])
+            _add_product(p[m], s[m], invariants[2 * degrees + degree])
     hidden = kept.hidden
     multiply(kept.density[:atoms], weights.invariant[0], hidden)
     for group in range(3 * degrees):
@@ -320,13 +287,11 @@ def update_back(numbers, weights, kept, g_scalars, g_tensors, g_density, g_partn
         rows = 2 * degree + 1
         for m in range(degree * degree, (degree + 1) * (degree + 1)):
             begin = (m - degree * degree) * wide
-            for c in range(wide):
-                g2, g3 = g_inv[1 + degree, c], g_inv[1 + degrees + degree, c]
-                g4 = g_inv[1 + 2 * degrees + degree, c]
-                g_a[m, c] = g2 * b[m, c]
-                g_b[m, c] = g2 * a[m, c] + g3 * p[m, c]
-                g_p[m, c] = g3 * b[m, c] + g4 * s[m, c]
-                g_s[begin + c] = g4 * p[m, c]
+            g2, g3, g4 = g_inv[1 + degree], g_inv[1 + degrees + degree], g_inv[1 + 2 * degrees + degree]
+            _set_product(g2, b[m], g_a[m])
+            _set_products(g2, a[m], g3, p[m], g_b[m])
+            _set_products(g3, b[m], g4, s[m], g_p[m])
+            _set_product(g4, p[m], g_s[begin : begin + wide])
         first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
         multiply_add(g_s[: rows * wide].reshape(rows * atoms, channels), weights.second_back[degree],
                      g_product[first:last])  # fmt: skip
@@ -338,58 +303,3 @@ def update_back(numbers, weights, kept, g_scalars, g_tensors, g_density, g_partn
             g = g_tensors[first - atoms : last - atoms]
             multiply_add(g, weights.tensors_back[part, 0], g_density[first:last])
             multiply_add(g, weights.tensors_back[part, 1], g_product[first:last])
-
-
-@_jit
-def mix_back(numbers, weights, kept, g_density, g_partner, from_density, from_partner, g_sums, g_passed):
-    """Fill the cotangents of the sums over neighbours; the coupling's are ``from_density`` and ``from_partner``."""
-    atoms = len(numbers)
-    components, _, pairs = g_sums.shape
-    _unpair(atoms, weights, kept, g_density, g_partner, from_density, from_partner)
-    flat = g_sums.reshape(components * atoms, pairs)
-    for degree in range(len(weights.mix)):
-        first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
-        multiply(g_density[first:last], weights.mix_back[degree], flat[first:last])
-    for m in range(components):
-        for i in range(atoms):
-            for k in range(pairs):
-                g_sums[m, i, k] *= weights.gate[numbers[i], k]
-    if weights.passing.shape[1] > 0:
-        other = g_passed.reshape(8 * atoms, g_passed.shape[2])
-        multiply(g_density[atoms : 4 * atoms], weights.passing_back[0], other[: 3 * atoms])
-        multiply(g_density[4 * atoms : 9 * atoms], weights.passing_back[1], other[3 * atoms :])
-
-
-@_jit
-def mix_elements_back(kinds, combined_back, weights, kept, g_density, g_partner, from_density, from_partner, g_sums):
-    """The same where senders are the elements; ``combined_back`` is (Q, L + 1, C, n Q)."""
-    _, atoms, pairs = g_sums.shape
-    _unpair(atoms, weights, kept, g_density, g_partner, from_density, from_partner)
-    channels = combined_back.shape[2]
-    for i in range(atoms):
-        for degree in range(combined_back.shape[1]):
-            for m in range(degree * degree, (degree + 1) * (degree + 1)):
-                row = m * atoms + i
-                for k in range(pairs):
-                    g_sums[m, i, k] = g_density.dtype.type(0)
-                for c in range(0, channels - 3, 4):
-                    g0, g1 = g_density[row, c], g_density[row, c + 1]
-                    g2, g3 = g_density[row, c + 2], g_density[row, c + 3]
-                    w = combined_back[kinds[i], degree, c : c + 4]
-                    for k in range(pairs):
-                        g_sums[m, i, k] += g0 * w[0, k] + g1 * w[1, k] + g2 * w[2, k] + g3 * w[3, k]
-                for c in range(channels // 4 * 4, channels):
-                    for k in range(pairs):
-                        g_sums[m, i, k] += g_density[row, c] * combined_back[kinds[i], degree, c, k]
-
-
-@_jit
-def _unpair(atoms, weights, kept, g_density, g_partner, from_density, from_partner):
-    for row in range(len(g_density)):
-        for c in range(g_density.shape[1]):
-            g_density[row, c] += from_density[row, c]
-            g_partner[row, c] += from_partner[row, c]
-    for degree in range(len(weights.partner)):
-        first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
-        multiply_add(g_partner[first:last], weights.partner_back[degree], g_density[first:last])
-    normalize_back(g_density, kept.density, kept.factor)
