@@ -51,3 +51,11 @@ def quadrature(l_max: int) -> tuple[Tensor, Tensor]:
     area = torch.from_numpy(weights / weights.sum())
     # Component-normalised harmonics have mean square 1 over the sphere, so the transpose inverts.
     return to_grid, (to_grid * area[:, None]).T.contiguous()
+
+
+def coupling(to_grid: Tensor, from_grid: Tensor) -> Tensor:
+    """Return the coefficients of the product that a quadrature computes: ``p_m = sum_ab G_mab x_a y_b``, (M, M, M).
+
+    They are the same for every grid that is exact, up to rounding: the mean over the sphere of ``Y_m Y_a Y_b``.
+    """
+    return torch.einsum("mp,pa,pb->mab", from_grid, to_grid, to_grid)

@@ -64,16 +64,17 @@ class Message(nn.Module):
 
     def density(self, density: Tensor, passed: Tensor, numbers: Tensor) -> Tensor:
         """Return the mixed density, (M, N, C), from the sums over neighbours, (M, N, n S) and (8, N, n C_t)."""
-        density = density * (1.0 + self.gate(numbers))
+        gate = self.gate(numbers)
+        density = node_ops.gate(density, gate) if fuses_nodes(density) else density * (1.0 + gate)
         n_pairs = density.shape[2]
         weight = self.mix.weights() * self.scale
         mixed = torch.bmm(density, weight[:, :n_pairs])
         if self.first:
             return mixed
-        # Only l = 1, 2 are passed through.
-        last = 1 + passed.shape[0]
-        part = torch.baddbmm(mixed[1:last], passed, weight[1:last, n_pairs:])
-        return torch.cat([mixed[:1], part, mixed[last:]])
+        # Only l = 1, 2 are passed through. Split rather than sliced: gradients are then put together, not added up.
+        last = 1 + len(passed)
+        scalar, middle, rest = mixed.split([1, len(passed), len(mixed) - last])
+        return torch.cat([scalar, torch.baddbmm(middle, passed, weight[1:last, n_pairs:]), rest])
 
 
 class Layer(nn.Module):
@@ -122,8 +123,9 @@ class Layer(nn.Module):
         if self.to_tensors is None:
             return scalars, None
         last = (max(TENSOR_DEGREES) + 1) ** 2
-        both = torch.cat([density[1:last], product[1:last]], dim=-1)
-        tensors = self.to_tensors(both) * torch.sigmoid(self.tensor_gate(hidden))
+        of_density, of_product = self.to_tensors.weights().split(density.shape[2], dim=1)
+        tensors = torch.baddbmm(torch.bmm(density[1:last], of_density), product[1:last], of_product)
+        tensors = tensors * torch.sigmoid(self.tensor_gate(hidden))
         return scalars, soft_normalize(tensors).transpose(0, 1).contiguous()
 
 

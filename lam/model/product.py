@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from importlib.metadata import version
 
 import torch
 from torch import Tensor, nn
 
-from lam.model.angular import degree_of_component, quadrature
+from lam.errors import LamError
+from lam.model.angular import coupling, degree_of_component, quadrature
 from lam.model.constants import Table
 from lam.model.kernels import fuses_nodes, node_ops
 
@@ -57,24 +59,25 @@ class NodeProduct(nn.Module):
         self.n_invariants = (3 * (l_max + 1) + 1) * channels
         self.partner = ChannelMix(degrees, channels, channels)
         self.product_partner = ChannelMix(degrees, channels, channels)
-        # Saved with the model: a checkpoint carries its own tables, whatever a library does later.
+        # Saved with the model, and compared at loading with those of the installed libraries.
+        self.l_max = l_max
         self.to_grid, self.from_grid = (Table(matrix) for matrix in quadrature(l_max))
         degree = torch.tensor(degrees)
         contract = torch.zeros(l_max + 1, len(degrees), dtype=torch.float64)
         contract[degree, torch.arange(len(degrees))] = (2.0 * degree + 1.0).double().rsqrt()
         self.contract = Table(contract)
+        self.register_load_state_dict_post_hook(_check_tables)
 
     def forward(self, density: Tensor) -> tuple[Tensor, Tensor]:
         """Return the product, (M, N, C), and the invariants, (N, n_invariants), of a density (M, N, C)."""
         partner = self.partner(density)
         if fuses_nodes(density):
             product = node_ops.couple(density, partner)
-            pairs = node_ops.pair(density, partner, product, self.product_partner(product)).flatten(0, 1)
-        else:
-            on_grid = self._matrix(self.to_grid, density) * self._matrix(self.to_grid, partner)
-            product = self._matrix(self.from_grid, on_grid)
-            factors = (density * partner, product * partner, product * self.product_partner(product))
-            pairs = torch.cat([self._matrix(self.contract, factor) for factor in factors])
+            return product, node_ops.invariants(density, partner, product, self.product_partner(product))
+        on_grid = self._matrix(self.to_grid, density) * self._matrix(self.to_grid, partner)
+        product = self._matrix(self.from_grid, on_grid)
+        factors = (density * partner, product * partner, product * self.product_partner(product))
+        pairs = torch.cat([self._matrix(self.contract, factor) for factor in factors])
         invariants = torch.cat([density[:1], pairs])  # (rows, N, C)
         return product, invariants.transpose(0, 1).reshape(density.shape[1], self.n_invariants)
 
@@ -82,3 +85,22 @@ class NodeProduct(nn.Module):
         """Apply a constant matrix to the leading axis as a single matrix product."""
         matrix = table(features.dtype)
         return (matrix @ features.reshape(features.shape[0], -1)).view(matrix.shape[0], *features.shape[1:])
+
+
+def _check_tables(product: NodeProduct, _: object) -> None:
+    """Refuse loaded tables of another product than the installed one.
+
+    The harmonics of the messages, and the coefficients of the fused kernels, are those of the installed libraries and
+    of this code. Another rule with the same product does no harm; another order or sign of the harmonics would.
+
+    Raises:
+        LamError: if the coefficients of the product differ.
+    """
+    loaded = coupling(product.to_grid(), product.from_grid()).cpu()
+    difference = float((loaded - coupling(*quadrature(product.l_max))).abs().max())
+    if not difference < 1e-10:
+        raise LamError(
+            f"These weights were made with other spherical harmonics than those of the installed e3nn "
+            f"{version('e3nn')}: coefficients of their product differ by {difference:.2g}. Install the version of e3nn "
+            "that the model's model.json names."
+        )

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from lam.data.neighbors import _KEPT_POINTER_TYPES, find_pairs, neighbor_list, wrap
+from lam.data.neighbors import _KEPT_POINTER_TYPES, close_gaps, complete_cell, find_pairs, neighbor_list, wrap
 
 CELLS = {
     "large": np.diag([9.0, 10.0, 11.0]),
@@ -107,3 +107,37 @@ def test_no_types_pile_up_in_ctypes():
     for count in range(2, 2 + 2 * _KEPT_POINTER_TYPES):
         find_pairs(rng.random((count % 60 + 2, 3)) * 4, np.eye(3) * 4, np.ones(3, bool), 2.0 + count / 1000)
     assert len(cache) < 2 * _KEPT_POINTER_TYPES
+
+
+def _rows(pairs, shift, distances):
+    """Return sorted rows: centre, neighbour, shift, distance."""
+    rows = np.column_stack([pairs, shift, distances])
+    return rows[np.lexsort(rows.T[::-1])]
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), (False, True, False)])
+def test_a_far_atom_beside_a_slab_or_a_chain_changes_nothing(pbc):
+    cell, pbc = np.diag([3.0, 3.1, 0.0]) * np.array(pbc)[:, None], np.array(pbc)
+    near = np.array([[0.0, 0.0, 0.0], [0.3, 0.2, 1.5]])
+    expected = _rows(*find_pairs(near, cell, pbc, 4.0))
+    for far in (4e3, 9e6, -9e6):
+        # Close to each other far away, one between: a pair, and one that has only its own images.
+        others = near[:1] + np.array([[0, 0, far], [0, 0, far / 2], [0, 0, far + 1.0]])
+        found = _rows(*find_pairs(np.concatenate([near, others]), cell, pbc, 4.0))
+        np.testing.assert_allclose(found[found[:, 0] < 2], expected, atol=1e-8)
+        np.testing.assert_allclose(found[(found[:, :5] == [2, 4, 0, 0, 0]).all(axis=1), 5], [1.0], atol=1e-8)
+        assert (found[found[:, 0] == 3, 1] == 3).all()
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), (False, True, False), (True, False, True), (False, False, True)])
+def test_closing_gaps_keeps_pairs_and_distances(pbc):
+    pbc, rng = np.array(pbc), np.random.default_rng(3)
+    for _ in range(6):
+        cell = np.diag(rng.uniform(3, 6, 3)) + rng.normal(scale=0.5, size=(3, 3))
+        positions = rng.uniform(-1, 1, (12, 3)) * rng.choice([4.0, 20.0])
+        expected = _brute_force(positions, cell, pbc, 3.0)
+        complete = complete_cell(cell, pbc)
+        found = _brute_force(close_gaps(positions, complete, pbc, 3.0), cell, pbc, 3.0)
+        assert found.keys() == expected.keys()
+        np.testing.assert_allclose([found[key] for key in expected], list(expected.values()), atol=1e-10)
+    assert np.ptp(close_gaps(positions * 1e5, complete, pbc, 3.0) @ complete[~pbc].T, axis=0).max() < 12 * 4.6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,9 +14,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from lam.errors import LamError, unknown_name
+from lam.errors import LamError, LamWarning, unknown_name
 from lam.model.kernels import ops
 from lam.model.kernels.plain import PlainMessages
+from lam.model.kernels.sizes import MAX_RADIAL
 
 _LOG = logging.getLogger("lam.kernels")
 
@@ -26,8 +28,6 @@ BACKENDS = {
     "torch": "plain PyTorch, for any device",
 }
 """Names that :func:`use` and the environment variable ``LAM_KERNELS`` take."""
-MAX_RADIAL = 16
-"""Most radial functions of a fused kernel."""
 
 Messages = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 _forced: ContextVar[str | None] = ContextVar("lam_kernels", default=None)
@@ -52,6 +52,8 @@ def use(name: str) -> Iterator[None]:
 def backend_for(device: torch.device, dtype: torch.dtype, n_radial: int) -> str:
     """Return the name of the backend that is used for these: forced, or the fastest that works.
 
+    Warns, once, where it is the number of radial functions that keeps fused kernels from being used.
+
     Raises:
         LamError: if a backend was forced that cannot be used for them; says why.
     """
@@ -71,6 +73,8 @@ def backend_for(device: torch.device, dtype: torch.dtype, n_radial: int) -> str:
     if name != "auto":
         raise LamError(f"The kernels '{name}' cannot be used here: {reasons[0]}. Use 'auto' or 'torch'.")
     _tell("torch", device.type, "; ".join(reasons))
+    if n_radial > MAX_RADIAL and device.type in ("cpu", "cuda"):
+        _warn_of_many(n_radial)
     return "torch"
 
 
@@ -114,3 +118,13 @@ def _installed(name: str) -> bool:
 @cache
 def _tell(name: str, device: str, why: str) -> None:
     _LOG.info("messages on %s: %s (%s)%s", device, name, BACKENDS[name], f"; {why}" if why else "")
+
+
+@cache
+def _warn_of_many(n_radial: int) -> None:
+    warnings.warn(
+        f"The model has {n_radial} radial functions; the fast kernels have room for {MAX_RADIAL}, so plain PyTorch, "
+        f"which is several times slower, computes its messages. Train with radial_functions={MAX_RADIAL} or fewer.",
+        LamWarning,
+        stacklevel=3,
+    )

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lam.errors import LamError
 from lam.model.kernels.numba_message import Kernels, kernels
 from lam.model.kernels.threads import run, shares
 
@@ -87,11 +86,6 @@ def _prepare(
     scale: Tensor, cutoff: float, l_max: int,
 ) -> tuple[Kernels, tuple[Any, ...], list[tuple[int, int]]]:
     """Return the kernels, their arguments in order, and the ranges of centres."""
-    if T.shape[1] != (8 * q.shape[1] if t.shape[1] else 0):
-        raise LamError(
-            f"Senders of shapes q {tuple(q.shape)}, T {tuple(T.shape)}, t {tuple(t.shape)} do not belong together: "
-            "T must be (N, 8 S) where t has channels, and (N, 0) where it has none."
-        )
     double = vectors.dtype == torch.float64
     compiled = kernels(double, l_max, scale.shape[0], q.shape[1], t.shape[1] // 8)
     number = np.float64 if double else np.float32

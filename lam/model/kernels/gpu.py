@@ -14,7 +14,6 @@ import torch
 import triton
 from torch import Tensor
 
-from lam.errors import LamError
 from lam.model.kernels import triton_message as kernels
 
 EDGES = 16
@@ -74,11 +73,6 @@ class _Job:
         self, vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
         scale: Tensor, cutoff: float, l_max: int,
     ) -> None:  # fmt: skip
-        if T.shape[1] not in (0, 8 * q.shape[1]) or t.shape[1] % 8:  # kernels would read beyond the arrays
-            raise LamError(
-                f"Senders of shapes q {tuple(q.shape)}, T {tuple(T.shape)}, t {tuple(t.shape)} do not belong together: "
-                "T must be (N, 8 S) or (N, 0), and t (N, 8 C)."
-            )
         self.q, self.T, self.t = _plain(q), _plain(T), _plain(t)
         self.n_atoms, self.n_radial = q.shape[0], scale.shape[0]
         self.senders, self.channels, self.l_max = q.shape[1], t.shape[1] // 8, l_max

@@ -1,4 +1,4 @@
-"""Operators at the atoms for CPUs, differentiable as often as needed: product, pairings, normalisation.
+"""Operators at the atoms for CPUs, differentiable as often as needed: gate, normalisation, product, invariants.
 
 Features are (M, N, C) with M = (l_max + 1)^2. What they compute in plain PyTorch is in
 :mod:`lam.model.product` and :func:`lam.model.layer.soft_normalize`; tests/kernels compares the two.
@@ -7,7 +7,6 @@ Features are (M, N, C) with M = (l_max + 1)^2. What they compute in plain PyTorc
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -25,12 +24,10 @@ def _split(count: int, least: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise([count * k // threads for k in range(threads + 1)]))
 
 
-def _columns(function: Callable[..., None], *tensors: Tensor) -> None:
-    """Call ``function(first, last, *arrays)`` on the flattened last axes of features (..., N, C)."""
-    width = tensors[0].shape[-1]
-    arrays = [tensor.detach().flatten(-2).numpy() for tensor in tensors]
-    ranges = _split(arrays[0].shape[-1], _ATOMS_WORTH_A_THREAD * width)
-    run(lambda _, first, last: function(first, last, *arrays), ranges)
+def _array(tensor: Tensor) -> np.ndarray:
+    """Return features (M, N, C) as (M, N C), and anything else as it is."""
+    tensor = tensor.detach().contiguous()
+    return (tensor.flatten(1) if tensor.dim() == 3 else tensor).numpy()
 
 
 @cache
@@ -42,9 +39,12 @@ def _l_max(features: Tensor) -> int:
     return round(len(features) ** 0.5) - 1
 
 
-def _paired(function: Callable[..., None], like: Tensor, *tensors: Tensor) -> None:
-    weights = _weights(_l_max(like), like.dtype == torch.float64)
-    _columns(lambda first, last, *arrays: function(first, last, weights, *arrays), *tensors)
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs)
 
 
 # -- product on the sphere ---------------------------------------------------------------------------
@@ -55,18 +55,17 @@ def couple(x: Tensor, y: Tensor) -> Tensor:
     """Return the product on the sphere of two features, projected on the degrees they have."""
     from lam.model.kernels.numba_product import couple as compiled
 
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _columns(compiled(_l_max(x), x.dtype == torch.float64), x.contiguous(), y.contiguous(), out)
+    out = _like(x)
+    function = compiled(_l_max(x), x.dtype == torch.float64)
+    arrays = _array(x), _array(y), _array(out)
+    ranges = _split(arrays[0].shape[1], _ATOMS_WORTH_A_THREAD * x.shape[-1])
+    run(lambda _, first, last: function(first, last, *arrays), ranges)
     return out
 
 
 @couple.register_fake
 def _(x, y):  # noqa: ANN001, ANN202
     return x.new_empty(x.shape)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs)
 
 
 def _backward_of_couple(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -79,103 +78,191 @@ def _backward_of_couple(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
 couple.register_autograd(_backward_of_couple, setup_context=_save)
 
 
-# -- invariants: a.b, p.b, p.c -----------------------------------------------------------------------
+# -- invariants: a_00, a.b, p.b, p.c -----------------------------------------------------------------
 
 
-@torch.library.custom_op("lam::pair", mutates_args=())
-def pair(a: Tensor, b: Tensor, p: Tensor, c: Tensor) -> Tensor:
-    """Return ``a.b, p.b, p.c`` of each degree over the root of 2 l + 1, (3, L, N, C)."""
+def _by_atom(name: str, like: Tensor, *tensors: Tensor | bool) -> None:
+    """Call a function of :mod:`~lam.model.kernels.numba_elementwise` on features ``like`` and arrays by atom."""
     from lam.model.kernels import numba_elementwise
 
-    out = a.new_empty(3, _l_max(a) + 1, *a.shape[1:])
-    _paired(numba_elementwise.pair, a, *(tensor.contiguous() for tensor in (a, b, p, c)), out)
+    function = getattr(numba_elementwise, name)
+    weights = _weights(_l_max(like), like.dtype == torch.float64)
+    arrays = [_array(tensor) if isinstance(tensor, Tensor) else tensor for tensor in tensors]
+    run(lambda _, first, last: function(first, last, weights, *arrays), _split(like.shape[1], _ATOMS_WORTH_A_THREAD))
+
+
+def _empty_invariants(like: Tensor) -> Tensor:
+    return like.new_empty(like.shape[1], (3 * _l_max(like) + 4) * like.shape[2])
+
+
+@torch.library.custom_op("lam::invariants", mutates_args=())
+def invariants(a: Tensor, b: Tensor, p: Tensor, c: Tensor) -> Tensor:
+    """Return ``a_00`` and, over the root of 2 l + 1, ``a.b, p.b, p.c`` of each degree: (N, (1 + 3 L) C)."""
+    out = _empty_invariants(a)
+    _by_atom("invariants", a, a, b, p, c, out)
     return out
 
 
-@torch.library.custom_op("lam::pair_adjoint", mutates_args=())
-def pair_adjoint(s: Tensor, a: Tensor, b: Tensor, p: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of ``<s, pair(a, b, p, c)>``."""
-    from lam.model.kernels import numba_elementwise
-
-    grads = tuple(torch.empty_like(a, memory_format=torch.contiguous_format) for _ in range(4))
-    _paired(numba_elementwise.pair_adjoint, a, *(tensor.contiguous() for tensor in (s, a, b, p, c)), *grads)
+@torch.library.custom_op("lam::invariants_adjoint", mutates_args=())
+def invariants_adjoint(
+    s: Tensor, a: Tensor, b: Tensor, p: Tensor, c: Tensor, linear: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of ``<s, invariants(a, b, p, c)>``, with or without that of its linear part ``a_00``."""
+    grads = tuple(_like(a) for _ in range(4))
+    _by_atom("invariants_adjoint", a, s, a, b, p, c, *grads, linear)
     return grads
 
 
-@torch.library.custom_op("lam::pair_polar", mutates_args=())
-def pair_polar(
+@torch.library.custom_op("lam::invariants_polar", mutates_args=())
+def invariants_polar(
     a: Tensor, b: Tensor, p: Tensor, c: Tensor, va: Tensor, vb: Tensor, vp: Tensor, vc: Tensor
 ) -> Tensor:
-    """Return the derivative of ``pair(a, b, p, c)`` along ``va .. vc``: symmetric and bilinear in both."""
-    from lam.model.kernels import numba_elementwise
-
-    out = a.new_empty(3, _l_max(a) + 1, *a.shape[1:])
-    _paired(numba_elementwise.pair_polar, a, *(t.contiguous() for t in (a, b, p, c, va, vb, vp, vc)), out)
+    """Return the derivative of ``invariants(a, b, p, c)`` along ``va .. vc``."""
+    out = _empty_invariants(a)
+    _by_atom("invariants_polar", a, a, b, p, c, va, vb, vp, vc, out)
     return out
 
 
-@pair.register_fake
+@invariants.register_fake
 def _(a, b, p, c):  # noqa: ANN001, ANN202
-    return a.new_empty(3, _l_max(a) + 1, *a.shape[1:])
+    return _empty_invariants(a)
 
 
-@pair_adjoint.register_fake
-def _(s, a, b, p, c):  # noqa: ANN001, ANN202
+@invariants_adjoint.register_fake
+def _(s, a, b, p, c, linear):  # noqa: ANN001, ANN202
     return tuple(a.new_empty(a.shape) for _ in range(4))
 
 
-@pair_polar.register_fake
+@invariants_polar.register_fake
 def _(a, *rest):  # noqa: ANN001, ANN002, ANN202
-    return a.new_empty(3, _l_max(a) + 1, *a.shape[1:])
+    return _empty_invariants(a)
 
 
-pair.register_autograd(lambda ctx, s: pair_adjoint(s, *ctx.saved_tensors), setup_context=_save)
-pair_adjoint.register_autograd(
-    lambda ctx, *v: (pair_polar(*ctx.saved_tensors[1:], *v), *pair_adjoint(ctx.saved_tensors[0], *v)),
-    setup_context=_save,
+def _no_linear_part(s: Tensor, width: int) -> Tensor:
+    return torch.cat([torch.zeros_like(s[:, :width]), s[:, width:]], dim=1)
+
+
+def _save_adjoint(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs[:5])
+    ctx.linear = inputs[5]
+
+
+def _backward_of_adjoint(ctx: Any, *v: Tensor) -> tuple[Tensor | None, ...]:
+    s, *features = ctx.saved_tensors
+    changed = invariants_polar(*features, *v)
+    if not ctx.linear:
+        changed = _no_linear_part(changed, v[0].shape[2])
+    return changed, *invariants_adjoint(s, *v, False), None
+
+
+def _backward_of_polar(ctx: Any, s: Tensor) -> tuple[Tensor, ...]:
+    features, changes = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+    return *invariants_adjoint(s, *changes, False), *invariants_adjoint(s, *features, True)
+
+
+invariants.register_autograd(lambda ctx, s: invariants_adjoint(s, *ctx.saved_tensors, True), setup_context=_save)
+invariants_adjoint.register_autograd(_backward_of_adjoint, setup_context=_save_adjoint)
+invariants_polar.register_autograd(_backward_of_polar, setup_context=_save)
+
+
+def pair(a: Tensor, b: Tensor, p: Tensor, c: Tensor) -> Tensor:
+    """Return the invariants without ``a_00``, degrees outermost: (3, L, N, C)."""
+    found = invariants(a, b, p, c).view(a.shape[1], -1, a.shape[2])[:, 1:]
+    return found.transpose(0, 1).unflatten(0, (3, -1))
+
+
+# -- gate --------------------------------------------------------------------------------------------
+
+
+def _gate(name: str, *tensors: Tensor) -> None:
+    from lam.model.kernels import numba_elementwise
+
+    function = getattr(numba_elementwise, name)
+    arrays = [tensor.detach().contiguous().flatten(-2).numpy() for tensor in tensors]
+    ranges = _split(arrays[0].shape[1], _ATOMS_WORTH_A_THREAD * tensors[0].shape[2])
+    run(lambda _, first, last: function(first, last, *arrays), ranges)
+
+
+@torch.library.custom_op("lam::gate", mutates_args=())
+def gate(x: Tensor, opening: Tensor) -> Tensor:
+    """Return ``x (1 + opening)`` for features x (M, N, C) and an opening (N, C)."""
+    out = _like(x)
+    _gate("gate", x, opening, out)
+    return out
+
+
+@torch.library.custom_op("lam::gate_adjoint", mutates_args=())
+def gate_adjoint(x: Tensor, opening: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of ``<g, gate(x, opening)>``."""
+    grads = _like(x), _like(opening)
+    _gate("gate_adjoint", x, opening, g, *grads)
+    return grads
+
+
+gate.register_fake(lambda x, opening: x.new_empty(x.shape))
+gate_adjoint.register_fake(lambda x, opening, g: (x.new_empty(x.shape), opening.new_empty(opening.shape)))
+
+
+def _save_gate(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs)
+    ctx.set_materialize_grads(False)  # the gradient of the opening is a parameter's: seldom asked for again
+
+
+def _backward_of_gate_adjoint(ctx: Any, v: Tensor | None, v_opening: Tensor | None) -> tuple[Tensor | None, ...]:
+    x, opening, g = ctx.saved_tensors
+    on_x = on_opening = on_g = None
+    if v is not None:
+        on_g, on_opening = gate_adjoint(g, opening, v)
+    if v_opening is not None:
+        on_x, more = v_opening * g, v_opening * x
+        on_g = more if on_g is None else on_g + more
+    return on_x, on_opening, on_g
+
+
+gate.register_autograd(
+    lambda ctx, g: (None, None) if g is None else gate_adjoint(*ctx.saved_tensors, g), setup_context=_save_gate
 )
-pair_polar.register_autograd(
-    lambda ctx, s: (*pair_adjoint(s, *ctx.saved_tensors[4:]), *pair_adjoint(s, *ctx.saved_tensors[:4])),
-    setup_context=_save,
-)
+gate_adjoint.register_autograd(_backward_of_gate_adjoint, setup_context=_save_gate)
 
 
 # -- soft normalisation ------------------------------------------------------------------------------
 
 
-def _normalized(name: str, *tensors: Tensor) -> Tensor:
+def _normalized(name: str, *tensors: Tensor) -> None:
     from lam.model.kernels import numba_elementwise
 
     function = getattr(numba_elementwise, name)
-    out = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
-    arrays = [tensor.detach().contiguous().numpy() for tensor in tensors] + [out.numpy()]
-    run(lambda _, first, last: function(first, last, *arrays), _split(out.shape[1], _ATOMS_WORTH_A_THREAD))
-    return out
+    _, n_atoms, width = tensors[0].shape
+    arrays = [_array(tensor) for tensor in tensors]
+    run(lambda _, first, last: function(first, last, width, *arrays), _split(n_atoms, _ATOMS_WORTH_A_THREAD))
 
 
 @torch.library.custom_op("lam::norm", mutates_args=())
 def norm(x: Tensor) -> Tensor:
     """Divide the features of each atom by ``sqrt(1 + mean square)``."""
-    return _normalized("norm", x)
+    out = _like(x)
+    _normalized("norm", x, out)
+    return out
 
 
 @torch.library.custom_op("lam::norm_adjoint", mutates_args=())
 def norm_adjoint(x: Tensor, g: Tensor) -> Tensor:
     """Return the gradient of ``<g, norm(x)>``."""
-    return _normalized("norm_adjoint", x, g)
+    out = _like(x)
+    _normalized("norm_adjoint", x, g, out)
+    return out
 
 
 @torch.library.custom_op("lam::norm_second", mutates_args=())
-def norm_second(x: Tensor, g: Tensor, v: Tensor) -> Tensor:
-    """Return the gradient of ``<v, norm_adjoint(x, g)>`` with respect to x."""
-    return _normalized("norm_second", x, g, v)
+def norm_second(x: Tensor, g: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of ``<v, norm_adjoint(x, g)>`` with respect to x and g."""
+    grads = _like(x), _like(x)
+    _normalized("norm_second", x, g, v, *grads)
+    return grads
 
 
-for _operator in (norm, norm_adjoint, norm_second):
-    _operator.register_fake(lambda x, *rest: x.new_empty(x.shape))
+norm.register_fake(lambda x: x.new_empty(x.shape))
+norm_adjoint.register_fake(lambda x, g: x.new_empty(x.shape))
+norm_second.register_fake(lambda x, g, v: (x.new_empty(x.shape), x.new_empty(x.shape)))
 norm.register_autograd(lambda ctx, g: norm_adjoint(*ctx.saved_tensors, g), setup_context=_save)
-norm_adjoint.register_autograd(
-    # The Jacobian of the normalisation is symmetric.
-    lambda ctx, v: (norm_second(*ctx.saved_tensors, v), norm_adjoint(ctx.saved_tensors[0], v)),
-    setup_context=_save,
-)
+norm_adjoint.register_autograd(lambda ctx, v: norm_second(*ctx.saved_tensors, v), setup_context=_save)

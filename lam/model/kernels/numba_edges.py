@@ -17,11 +17,15 @@ _EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 
 @_jit
 def largest_move(positions, before):
-    """Return the square of the largest distance between two sets of positions."""
+    """Return the square of the largest distance between two sets of positions; NaN if a position is NaN."""
     largest = 0.0
     for i in range(len(positions)):
         x, y, z = positions[i, 0] - before[i, 0], positions[i, 1] - before[i, 1], positions[i, 2] - before[i, 2]
-        largest = max(largest, x * x + y * y + z * z)
+        move = x * x + y * y + z * z
+        if not move <= largest:  # max would lose a NaN
+            largest = move
+            if math.isnan(move):
+                break
     return largest
 
 

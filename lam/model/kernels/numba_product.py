@@ -1,8 +1,8 @@
 """Products of features at the atoms in Numba: coupling by Gaunt coefficients.
 
 Features are (M, X) with one row for each component and all atoms and channels side by side. The coupling
-visits only the coefficients that are not zero (about 8 % of them for l <= 3), 64 columns at a time, so that
-each column is read and written once.
+visits only the coefficients that are not zero (about 8 % of them for l <= 3), a tile of columns at a time, so
+that each column is read and written once.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from functools import cache
 
 import numpy as np
 
-from lam.model.angular import quadrature
+from lam.model.angular import coupling, quadrature
 from lam.model.kernels.jit import jit
 
-COLUMNS = 64
-"""Columns that are worked on together."""
+_LINE = 64
+"""Bytes of a line of the cache."""
+_LINES = 8
+"""Columns that are worked on together, in lines: what is read and written of them fits the first-level cache."""
 
 
 @cache
@@ -28,23 +30,31 @@ def couple(l_max: int, double: bool) -> Callable[..., None]:
     """
     name = f"couple_{l_max}_{64 if double else 32}"
     source = _couple_source(name, gaunt_coefficients(l_max))
-    scope = {"np": np, "ft": np.float64 if double else np.float32, "COLUMNS": COLUMNS, "__name__": __name__}
+    number = np.float64 if double else np.float32
+    line = _LINE // number().itemsize
+    # Copied to tiles: rows of a large batch lie a power of two apart often enough to evict each other from the
+    # cache. For the same reason a tile's rows are one line longer than they need be.
+    scope = {"np": np, "ft": number, "COLUMNS": _LINES * line, "STRIDE": (_LINES + 1) * line, "__name__": __name__}
     exec(compile(source, __file__, "exec"), scope)  # under this file's name: Numba keeps the result on disk
-    return jit(scope[name])
+    return jit(scope[name], text=source)  # the coefficients are in it
 
 
 def _couple_source(name: str, coefficients: np.ndarray) -> str:
     """Return the source of the function ``name`` for coefficients (M, M, M)."""
     rows = len(coefficients)
+    # Explicit loops: Numba's slice assignments first find out whether the two sides overlap.
     lines = [
         f"def {name}(first, last, x, y, out):",
-        # Copied: rows of a large batch lie a power of two apart often enough to evict each other from the cache.
-        f"    w = np.zeros(({3 * rows}, COLUMNS), dtype=ft)",
+        f"    w = np.zeros(({3 * rows}, STRIDE), dtype=ft)",
         "    for begin in range(first, last, COLUMNS):",
         "        count = min(COLUMNS, last - begin)",
         f"        for m in range({rows}):",
-        "            w[m, :count] = x[m, begin : begin + count]",
-        f"            w[{rows} + m, :count] = y[m, begin : begin + count]",
+        f"            wx, wy = w[m], w[{rows} + m]",
+        "            xm, ym = x[m, begin : begin + count], y[m, begin : begin + count]",
+        "            for c in range(count):",
+        "                wx[c] = xm[c]",
+        "            for c in range(count):",
+        "                wy[c] = ym[c]",
         "        for c in range(COLUMNS):",
     ]
     started: set[int] = set()
@@ -63,7 +73,9 @@ def _couple_source(name: str, coefficients: np.ndarray) -> str:
     lines += [f"            w[{2 * rows + m}, c] = p{m}" for m in range(rows)]
     lines += [
         f"        for m in range({rows}):",
-        f"            out[m, begin : begin + count] = w[{2 * rows} + m, :count]",
+        f"            wo, om = w[{2 * rows} + m], out[m, begin : begin + count]",
+        "            for c in range(count):",
+        "                om[c] = wo[c]",
     ]
     return "\n".join(lines)
 
@@ -71,6 +83,5 @@ def _couple_source(name: str, coefficients: np.ndarray) -> str:
 @cache
 def gaunt_coefficients(l_max: int) -> np.ndarray:
     """Return the mean over the sphere of ``Y_m Y_a Y_b``, (M, M, M): symmetric in all three, exact zeros."""
-    to_grid, from_grid = (matrix.numpy() for matrix in quadrature(l_max))
-    table = np.einsum("mp,pa,pb->mab", from_grid, to_grid, to_grid)
+    table = coupling(*quadrature(l_max)).numpy()
     return np.where(np.abs(table) > 1e-12, table, 0.0)

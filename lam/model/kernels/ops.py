@@ -28,7 +28,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lam.errors import LamError
 from lam.model.kernels import plain
+from lam.model.kernels.sizes import MAX_RADIAL
 
 _demand = threading.local()
 
@@ -68,12 +70,59 @@ def _implementation(tensor: Tensor) -> ModuleType:
     return cpu
 
 
+def _check(
+    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
+    scale: Tensor, cutoff: float, l_max: int,
+) -> None:  # fmt: skip
+    """Refuse what does not belong together: kernels would read and write beyond the arrays.
+
+    Raises:
+        LamError: names the shapes.
+    """
+    n_atoms, senders, channels = len(q), q.shape[1], t.shape[1] // 8
+    senders_fit = len(T) == len(t) == n_atoms and t.shape[1] == 8 * channels
+    if not senders_fit or T.shape[1] != (8 * senders if channels else 0) or (channels and l_max < 2):
+        raise LamError(
+            f"Senders of shapes q {tuple(q.shape)}, T {tuple(T.shape)}, t {tuple(t.shape)} do not belong together "
+            f"with l_max {l_max}: T must be (N, 8 S) and t (N, 8 C) where l_max is 2 or 3, or both (N, 0)."
+        )
+    if starts.shape != (n_atoms + 1,) or radii.shape != (n_atoms,) or vectors.shape != (len(neighbors), 3):
+        raise LamError(
+            f"Edges of shapes vectors {tuple(vectors.shape)}, neighbors {tuple(neighbors.shape)}, starts "
+            f"{tuple(starts.shape)}, radii {tuple(radii.shape)} do not belong to {n_atoms} atoms: they must be (E, 3), "
+            "(E,), (N + 1,) and (N,)."
+        )
+    if not 1 <= len(scale) <= MAX_RADIAL or not 1 <= l_max <= 3:
+        raise LamError(
+            f"Fused kernels have 1 to {MAX_RADIAL} radial functions and l_max 1 to 3, not {len(scale)} and {l_max}; "
+            "the plain path has no such limit: lam.model.kernels.use('torch')."
+        )
+
+
+def _check_like(what: str, tensors: tuple[Tensor, ...], shapes: tuple[tuple[int, ...], ...]) -> None:
+    """Refuse gradients in other shapes than those of what they belong to.
+
+    Raises:
+        LamError: names the shapes.
+    """
+    got = tuple(tuple(tensor.shape) for tensor in tensors)
+    if got != shapes:
+        raise LamError(f"{what} have the shapes {got}; they must be {shapes}.")
+
+
+def _shapes(q: Tensor, t: Tensor, scale: Tensor, l_max: int) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of the density and of the passed tensors."""
+    n_atoms, n_radial = q.shape[0], scale.shape[0]
+    return ((l_max + 1) ** 2, n_atoms, n_radial * q.shape[1]), (8, n_atoms, n_radial * (t.shape[1] // 8))
+
+
 @torch.library.custom_op("lam::message", mutates_args=())
 def message(
     vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
     scale: Tensor, cutoff: float, l_max: int,
 ) -> tuple[Tensor, Tensor]:
     """Return the density (M, N, n S) and the passed tensors (8, N, n C)."""
+    _check(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
     return _implementation(vectors).message(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
 
 
@@ -84,6 +133,8 @@ def message_adjoint(
     scale: Tensor, cutoff: float, l_max: int, want_vectors: bool, want_senders: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients with respect to ``vectors, q, T, t``; what is not wanted may be zero."""
+    _check(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
+    _check_like("Gradients of density and passed tensors", (g_density, g_passed), _shapes(q, t, scale, l_max))
     return _implementation(vectors).adjoint(
         g_density, g_passed, vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max, want_vectors,
         want_senders,
@@ -97,6 +148,10 @@ def message_second(
     scale: Tensor, cutoff: float, l_max: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of ``<v, adjoint>`` with respect to ``g_density, g_passed, q, T, t``."""
+    _check(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
+    _check_like("Gradients of density and passed tensors", (g_density, g_passed), _shapes(q, t, scale, l_max))
+    of = tuple(tuple(tensor.shape) for tensor in (vectors, q, T, t))
+    _check_like("Changes of vectors and senders", (v, v_q, v_T, v_t), of)
     return _implementation(vectors).second(
         v, v_q, v_T, v_t, g_density, g_passed, vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max
     )
@@ -104,9 +159,8 @@ def message_second(
 
 @message.register_fake
 def _(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max):  # noqa: ANN001, ANN202
-    n_atoms, n_radial = q.shape[0], scale.shape[0]
-    density = q.new_empty((l_max + 1) ** 2, n_atoms, n_radial * q.shape[1])
-    return density, q.new_empty(8, n_atoms, n_radial * (t.shape[1] // 8))
+    density, passed = _shapes(q, t, scale, l_max)
+    return q.new_empty(density), q.new_empty(passed)
 
 
 @message_adjoint.register_fake
@@ -143,8 +197,28 @@ def _backward_of_adjoint(ctx: Any, *v: Tensor) -> tuple[Tensor | None, ...]:
     vectors = None
     if _wanted()[0] and ctx.needs_input_grad[2]:
         vectors = plain.curvature(v, *ctx.saved_tensors, *ctx.numbers)
+        if torch.is_grad_enabled():
+            vectors = _Last.apply(vectors, *v, *ctx.saved_tensors)
     return g_density, g_passed, vectors, *senders, *[None] * 8
+
+
+def _refuse(ctx: Any, *v: Tensor) -> tuple[Tensor | None, ...]:
+    raise LamError(
+        "Fused kernels have no third derivatives of the messages (a loss on Hessians needs them): put the whole "
+        "computation inside lam.model.kernels.use('torch'), or set LAM_KERNELS=torch."
+    )
+
+
+class _Last(torch.autograd.Function):
+    """Returns its first argument; a derivative by the others, on which it depends, is refused and not zero."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *others: Tensor) -> Tensor:
+        return value.clone()
+
+    backward = staticmethod(_refuse)
 
 
 message.register_autograd(_backward, setup_context=_save)
 message_adjoint.register_autograd(_backward_of_adjoint, setup_context=_save)
+message_second.register_autograd(_refuse)
