@@ -17,7 +17,7 @@ from typing import NoReturn, TextIO
 from lam import __version__
 from lam.errors import LamError, LamWarning, unknown_name
 
-COMMANDS = ("predict", "models", "info", "data", "eval", "train", "finetune")
+COMMANDS = ("predict", "models", "info", "data", "label", "eval", "train", "finetune")
 
 _EPILOG = """\
 examples:

@@ -1,109 +1,71 @@
-"""Turn structure files into shards and a manifest: several files at once, finished ones skipped."""
+"""Turn structure files into shards and a manifest: in parts, by several processes, finished ones skipped.
+
+What is read how is planned in :mod:`lam.data.stream_plan`, and done in :mod:`lam.data.stream_work`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import multiprocessing
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from lam.atomic_write import atomic_file
+from lam.data.manifest import DatasetSpec, Manifest, load_manifest, save_manifest
+from lam.data.recipes import Part, Recipe
+from lam.data.shard_folder import INDEX, UNFINISHED, write_index
+from lam.data.shards import PARTS, is_shard
+from lam.data.stream_plan import Job, fingerprint, plan_jobs, read_any
+from lam.data.stream_sources import Metadata, MetadataTable, Source, find_inputs, find_sources, read_metadata
+from lam.data.stream_work import Progress, Written, find_finished, run_jobs, write_job
+from lam.errors import LamError
 
-from lam.config import Section
-from lam.config.load import load_config
-from lam.data.manifest import DatasetSpec, Manifest, save_manifest
-from lam.data.readers import COMPRESSIONS, XYZ_SUFFIXES, read_structures, stem
-from lam.data.shards import Shard, ShardWriter
-from lam.data.structure import Structure
-from lam.errors import LamError, LamWarning, unknown_name
+__all__ = [
+    "MANIFEST",
+    "REPORT",
+    "Converted",
+    "Metadata",
+    "MetadataTable",
+    "Progress",
+    "convert",
+    "convert_file",
+    "find_inputs",
+    "find_sources",
+    "read_metadata",
+]
 
-READABLE_IN_FOLDERS = (*XYZ_SUFFIXES, ".traj", ".db", ".cif", ".vasp", ".xml", ".json", ".out")
 MANIFEST = "manifest.yaml"
-
-
-class Metadata(Section):
-    """What is known about one data set beyond its file."""
-
-    level_of_theory: str = "not stated"
-    """Functional, basis and code, as the source states them."""
-    licence: str = "not stated"
-    """Licence, as the source states it."""
-    source: str = ""
-    """Repository and commit, or paper."""
-    notes: str = ""
-    """What a user of the data should know."""
-    total_charge: float | None = None
-    """Charge (e) of the structures that do not state one."""
-    spin_multiplicity: float | None = None
-    """Multiplicity 2S+1 of the structures that do not state one."""
-    weight: float = Field(1.0, gt=0)
-    """Weight in the manifest."""
-
-
-class MetadataTable(Section):
-    """A YAML table: name of the data set -> what is known about it."""
-
-    datasets: dict[str, Metadata]
-    """By name: the file's name without its ending."""
+REPORT = "skipped.json"
+"""Frames that were left out, by data set; beside the manifest."""
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What came of one file."""
+    """What came of one data set."""
 
     name: str
     path: Path
+    """Its shard, or the folder of its shards."""
     structures: int
     atoms: int
     skipped: bool
-    """Was a finished shard of the same file found?"""
+    """Were all its shards found, made from the same files?"""
     warnings: list[str]
-
-
-def find_inputs(paths: Sequence[str | Path]) -> dict[str, Path]:
-    """Return the structure files by data-set name; folders are searched, not recursively.
-
-    Raises:
-        LamError: for a path that is not there, a folder without structure files, or two files of one name.
-    """
-    found: dict[str, Path] = {}
-    for path in map(Path, paths):
-        if not path.exists():
-            raise LamError(f"There is no file or folder '{path}'.")
-        files = sorted(filter(_is_readable, path.iterdir())) if path.is_dir() else [path]
-        if not files:
-            raise LamError(f"The folder '{path}' holds no structure files (*.extxyz[.xz|.gz|.zst], *.traj, ...).")
-        for file in files:
-            name = stem(file).replace(" ", "_").replace(".", "-")
-            if name in found:
-                raise LamError(f"'{found[name]}' and '{file}' would both become '{name}'; rename one.")
-            found[name] = file
-    return found
-
-
-def read_metadata(path: str | Path | None, names: Iterable[str] = ()) -> dict[str, Metadata]:
-    """Read a metadata table; a name in it that is close to, but not, one of ``names`` is an error.
-
-    Raises:
-        LamError: if the file or a key in it is wrong.
-    """
-    if path is None:
-        return {}
-    table = load_config(MetadataTable, path).datasets
-    names = list(names)
-    if names and not set(names) & set(table):
-        raise unknown_name(f"data set in the metadata '{path}' named", names[0], table)
-    return table
+    shards: int = 1
+    broken: list[dict[str, str]] = field(default_factory=list)
+    """Frames that were left out: ``source`` and ``reason`` of each."""
+    recipe: str = ""
+    """Name of the recipe that read it; empty for files that ASE reads."""
 
 
 def convert_file(
     source: Path, target: Path, metadata: Metadata | None = None, *, name: str | None = None, force: bool = False
 ) -> Converted:
-    """Convert one file to one shard; a finished shard of the same file and metadata is left as it is.
+    """Convert one file that ASE reads to one shard; a finished one of the same file and metadata is left as it is.
 
     Args:
         source: any file that :func:`~lam.data.readers.read_structures` reads.
@@ -115,136 +77,252 @@ def convert_file(
     Raises:
         LamError: if a frame is wrong; then nothing is written.
     """
+    if not source.is_file():
+        raise LamError(f"There is no file '{source}'.")
     metadata = metadata or Metadata()
     name = name or target.stem
-    attributes = _attributes(source, metadata)
-    if not force and (done := _finished(target, attributes)) is not None:
-        return Converted(name, target, len(done), int(done.n_atoms.sum()), True, [])
-    structures = atoms = 0
-    with warnings.catch_warnings(record=True) as caught, ShardWriter(target, **attributes) as writer:
-        warnings.simplefilter("default")
-        for structure in _with_defaults(read_structures(source), metadata):
-            writer.append(structure)
-            structures += 1
-            atoms += len(structure)
-    messages = sorted({str(w.message) for w in caught if issubclass(w.category, LamWarning)})
-    return Converted(name, target, structures, atoms, False, messages)
+    attributes = _attributes(metadata, None) | {"file": source.name, "file_sha256": fingerprint(source)}
+    job = Job(name, target, (Part(source),), read_any, attributes, alone=True)
+    done = None if force else find_finished(job, 0)
+    return _converted(name, target, [done or write_job(job, _defaults(metadata))], "")
 
 
 def convert(
     inputs: Sequence[str | Path],
     out: str | Path,
     *,
+    recipe: str | Recipe | None = None,
+    name: str | None = None,
     metadata: str | Path | None = None,
     jobs: int = 1,
     force: bool = False,
+    skip_broken: int = 0,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Converted]:
-    """Convert files and folders to shards in ``out``; yield each result as it comes, then write the manifest.
+    """Convert files and folders to shards in ``out``; yield each data set as it is done, then write the manifest.
+
+    A conversion that was killed goes on with the shards that are missing. Data sets that a manifest in ``out``
+    already names stay in it.
 
     Args:
-        inputs: files and folders.
+        inputs: files and folders, see :func:`find_sources`.
         out: folder for the shards and ``manifest.yaml``.
+        recipe: how to read the inputs; recognised by default.
+        name: makes all inputs one data set of this name.
         metadata: YAML table (:class:`MetadataTable`).
         jobs: number of processes.
         force: convert finished files again.
+        skip_broken: at most so many broken frames of each file are left out, and recorded in ``skipped.json``.
+        progress: called about five times a second.
 
     Raises:
         LamError: for the first file that is wrong. Finished shards stay; no manifest is written.
     """
-    files = find_inputs(inputs)
-    known = read_metadata(metadata, files)
+    sources = find_sources(inputs, recipe, name)
+    known = read_metadata(metadata, [source.name for source in sources])
+    about = {source.name: known.get(source.name, Metadata()) for source in sources}
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise LamError(f"'{out}' is a file; name a folder for the shards.")
-    tasks = [
-        (file, out / f"{name}.h5", known.get(name, Metadata()), name)
-        # The largest first, so that no process is left alone with it at the end.
-        for name, file in sorted(files.items(), key=lambda item: -item[1].stat().st_size)
-    ]
+    new = not out.exists()
+    plans = {
+        source.name: plan_jobs(
+            source.name, source.files, source.recipe, out, _attributes(about[source.name], source.recipe)
+        )
+        for source in sources
+    }
+    before = load_manifest(out, missing_ok=True) if (out / MANIFEST).is_file() else None
+    results: list[Converted] = []
     try:
-        yield from _run(tasks, jobs, force)
+        with _locked(out):
+            for result in _convert_all(sources, plans, about, jobs, force, skip_broken, progress):
+                results.append(result)
+                yield result
+            _write_report(results, out / REPORT)
+            by_name = {result.name: result for result in results}
+            specs = [
+                _spec(by_name[source.name], source, about[source.name], before, metadata is not None)
+                for source in sources
+            ]
+            others = [spec for spec in (before.datasets if before else []) if spec.name not in by_name]
+            save_manifest(Manifest(datasets=[*others, *specs]), out / MANIFEST)
     except LamError:
-        if out.is_dir() and not any(out.iterdir()):
+        if new and out.is_dir() and not any(out.iterdir()):
             out.rmdir()  # the first file failed: leave nothing behind
         raise
-    specs = [_spec(name, out / f"{name}.h5", known.get(name, Metadata())) for name in files]
-    save_manifest(Manifest(datasets=specs), out / MANIFEST)
 
 
-def _run(tasks: list[tuple[Path, Path, Metadata, str]], jobs: int, force: bool) -> Iterator[Converted]:
-    if jobs <= 1 or len(tasks) == 1:
-        for source, target, metadata, name in tasks:
-            yield convert_file(source, target, metadata, name=name, force=force)
-        return
-    # Spawned, not forked: the parent may already run threads (torch, progress bar).
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
-        futures = [
-            pool.submit(convert_file, source, target, metadata, name=name, force=force)
-            for source, target, metadata, name in tasks
-        ]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+def _convert_all(
+    sources: list[Source],
+    plans: dict[str, list[Job]],
+    about: dict[str, Metadata],
+    processes: int,
+    force: bool,
+    max_broken: int,
+    progress: Callable[[Progress], None] | None,
+) -> Iterator[Converted]:
+    """Write what is missing of all data sets; yield each that is complete."""
+    done: dict[str, list[Written]] = {name: [] for name in plans}
+    waiting: list[Job] = []
+    for name, plan in plans.items():
+        _clear(plan)
+        found = [None if force else find_finished(job, max_broken) for job in plan]
+        done[name] = [result for result in found if result is not None]
+        missing = [job for job, result in zip(plan, found, strict=True) if result is None]
+        waiting += missing
+        if missing and not plan[0].alone:
+            folder = plan[0].target.parent
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / UNFINISHED).write_text("Shards are being written; the conversion is not finished.\n")
+
+    recipes = {source.name: source.recipe.name if source.recipe else "" for source in sources}
+
+    def complete(name: str) -> Converted:
+        plan = plans[name]
+        _check_broken(done[name], max_broken)
+        path = plan[0].target if plan[0].alone else plan[0].target.parent
+        result = _converted(name, path, done[name], recipes[name])
+        if not result.structures:
+            raise LamError(f"No structure of '{name}' can be used: {result.broken[0]['reason']}")
+        if not plan[0].alone:
+            write_index(path)
+            (path / UNFINISHED).unlink(missing_ok=True)
+        return result
+
+    for name in [name for name, plan in plans.items() if len(done[name]) == len(plan)]:
+        yield complete(name)
+    # The largest first, so that no process is left alone with it at the end.
+    waiting.sort(key=lambda job: -sum(part.path.stat().st_size for part in job.parts) if job.alone else 0)
+    defaults = {name: _defaults(metadata) for name, metadata in about.items()}
+    for written in run_jobs(waiting, defaults, processes=processes, max_broken=max_broken, progress=progress):
+        name = written.job.dataset
+        done[name].append(written)
+        _check_broken(done[name], max_broken)
+        if len(done[name]) == len(plans[name]):
+            yield complete(name)
 
 
-def _spec(name: str, path: Path, metadata: Metadata) -> DatasetSpec:
-    return DatasetSpec(
-        name=name,
-        path=path.resolve(),
-        level_of_theory=metadata.level_of_theory,
-        licence=metadata.licence,
-        source=metadata.source,
-        weight=metadata.weight,
+def _check_broken(written: list[Written], max_broken: int) -> None:
+    """Hold the limit for a source that several shards were made from."""
+    count: dict[str, int] = {}
+    for entry in (entry for result in written for entry in result.skipped):
+        count[entry.source] = count.get(entry.source, 0) + 1
+        if count[entry.source] > max_broken:
+            raise LamError(
+                f"'{entry.source}' has more than {max_broken} broken frames, one of them being: {entry.reason}"
+            )
+
+
+def _clear(plan: list[Job]) -> None:
+    """Remove what another plan or a killed process left where the shards of this plan go."""
+    first = plan[0].target
+    folder = first.parent.parent / plan[0].dataset if not plan[0].alone else first.parent / plan[0].dataset
+    planned = {job.target for job in plan}
+    for leftover in first.parent.glob(f".{first.name if plan[0].alone else 'part-'}*.h5"):
+        leftover.unlink()
+    if not plan[0].alone:
+        (folder.parent / f"{plan[0].dataset}.h5").unlink(missing_ok=True)
+        for shard in folder.glob(PARTS):
+            if shard not in planned:
+                shard.unlink()
+    elif folder.is_dir() and is_shard(folder):
+        for file in (*folder.glob(PARTS), folder / INDEX, folder / UNFINISHED):
+            file.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            shutil.rmtree(folder)
+
+
+def _converted(name: str, path: Path, written: list[Written], recipe: str) -> Converted:
+    written = sorted(written, key=lambda result: result.job.target)
+    messages = sorted({message for result in written for message in result.warnings})
+    if more := sum(result.more_warnings for result in written):
+        messages.append(f"{more} warnings more")
+    return Converted(
+        name,
+        path,
+        sum(result.structures for result in written),
+        sum(result.atoms for result in written),
+        all(result.found for result in written),
+        messages,
+        len(written),
+        [asdict(entry) for result in written for entry in result.skipped],
+        recipe,
     )
 
 
-def _attributes(source: Path, metadata: Metadata) -> dict[str, Any]:
-    if not source.is_file():
-        raise LamError(f"There is no file '{source}'.")
+def _write_report(results: list[Converted], path: Path) -> None:
+    """Record the frames that were left out; those of other data sets stay in the record."""
+    report: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            report = {}
+    for result in results:
+        report.pop(result.name, None)
+        if result.broken:
+            report[result.name] = sorted(result.broken, key=lambda entry: (entry["source"], entry["reason"]))
+    if report:
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _spec(result: Converted, source: Source, metadata: Metadata, before: Manifest | None, stated: bool) -> DatasetSpec:
+    """Return the entry of the manifest; a split set by hand stays, and a weight that no metadata states."""
+    old = next((spec for spec in before.datasets if spec.name == result.name), None) if before else None
+    kept = {} if old is None else {"split": old.split} | ({} if stated else {"weight": old.weight})
+    values = {
+        "name": result.name,
+        "path": result.path.resolve(),
+        "level_of_theory": metadata.level_of_theory,
+        "licence": metadata.licence,
+        "source": metadata.source,
+        "weight": metadata.weight,
+    }
+    return DatasetSpec(**values | _from_recipe(metadata, source.recipe) | kept)
+
+
+def _from_recipe(metadata: Metadata, recipe: Recipe | None) -> dict[str, str]:
+    """Return what the recipe of a data set knows and the metadata do not state."""
+    if recipe is None:
+        return {}
+    facts = {"level_of_theory": recipe.level_of_theory, "licence": recipe.licence}
+    facts |= {"source": f"https://doi.org/{recipe.doi}"} if recipe.doi else {}
+    return {key: value for key, value in facts.items() if getattr(metadata, key) in ("", "not stated")}
+
+
+def _attributes(metadata: Metadata, recipe: Recipe | None) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         "level_of_theory": metadata.level_of_theory,
         "licence": metadata.licence,
         "source": metadata.source,
         "notes": metadata.notes,
-        "file": source.name,
-        "file_sha256": _sha256(source),
-    }
-    for key in ("total_charge", "spin_multiplicity"):
-        if getattr(metadata, key) is not None:
-            attributes[f"default_{key}"] = float(getattr(metadata, key))
-    return attributes
+    } | _from_recipe(metadata, recipe)
+    return attributes | {f"default_{key}": value for key, value in _defaults(metadata).items()}
 
 
-def _finished(target: Path, attributes: dict[str, Any]) -> Shard | None:
-    if not target.exists():
-        return None
-    try:
-        shard = Shard(target)
-        stored = shard.attributes
-    except LamError:
-        return None  # damaged or of another kind: converted again
-    keys = {*attributes, *(key for key in stored if key.startswith("default_"))}
-    return shard if all(stored.get(key) == attributes.get(key) for key in keys) else None
+def _defaults(metadata: Metadata) -> dict[str, float]:
+    values = {key: getattr(metadata, key) for key in ("total_charge", "spin_multiplicity")}
+    return {key: float(value) for key, value in values.items() if value is not None}
 
 
-def _with_defaults(structures: Iterator[Structure], metadata: Metadata) -> Iterator[Structure]:
-    defaults = {key: getattr(metadata, key) for key in ("total_charge", "spin_multiplicity")}
-    for structure in structures:
-        missing = {k: v for k, v in defaults.items() if v is not None and getattr(structure, k) is None}
-        yield replace(structure, **missing) if missing else structure
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep a second conversion out of the folder; the lock ends with the process, however it ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / LOCK
+    with open(path, "w") as file:
+        try:
+            import fcntl
 
-
-def _is_readable(path: Path) -> bool:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSIONS:
-        suffixes.pop()
-    return path.is_file() and bool(suffixes) and suffixes[-1] in READABLE_IN_FOLDERS
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LamError(f"Another conversion is writing to '{out}'; wait for it, or name another folder.") from None
+        except (ImportError, OSError):
+            pass  # no locks on this system or file system
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -11,8 +11,9 @@ import torch
 from torch.utils.data import Dataset
 
 from lam.data.graph import AtomicGraph, build_graph
-from lam.data.shards import Shard
-from lam.data.splits import SPLITS, Split, assign_splits
+from lam.data.shards import open_shard
+from lam.data.splits import SPLITS
+from lam.data.stream_splits import split_shard
 from lam.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -59,10 +60,9 @@ class MultiTaskDataset(Dataset):
         self.names = manifest.names
         self.tasks = [heads.index(name) for name in self.names]
         self.weights = np.array([spec.weight for spec in manifest.datasets])
-        self.shards = [Shard(spec.path) for spec in manifest.datasets]
-        self.splits: list[Split] = [
-            assign_splits(shard.groups, spec.split, shard.compositions())
-            for shard, spec in zip(self.shards, manifest.datasets, strict=True)
+        self.shards = [open_shard(spec.path) for spec in manifest.datasets]
+        self.splits = [
+            split_shard(shard, spec.split) for shard, spec in zip(self.shards, manifest.datasets, strict=True)
         ]
         self.rows: list[np.ndarray] = [
             np.arange(len(shard)) if split == "all" else result.rows(split)

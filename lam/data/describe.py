@@ -13,9 +13,10 @@ from ase.data import chemical_symbols
 from lam.data.convert import MANIFEST, find_inputs
 from lam.data.manifest import DatasetSpec, load_manifest
 from lam.data.readers import read_structures, stem
-from lam.data.references import composition_matrix
-from lam.data.shards import HAS_CHARGE, HAS_ENERGY, HAS_FORCES, HAS_SPIN, HAS_STRESS, Shard
+from lam.data.references import WIDTH, composition_matrix
+from lam.data.shards import HAS_CHARGE, HAS_ENERGY, HAS_FORCES, HAS_SPIN, HAS_STRESS, is_shard, open_shard
 from lam.data.splits import assign_splits
+from lam.data.stream_splits import split_shard
 from lam.data.structure import Structure
 from lam.errors import LamError
 
@@ -30,7 +31,7 @@ _LABELS = {
 
 @dataclass(frozen=True)
 class DataInput:
-    """One data set named on the command line: a shard, perhaps of a manifest, or a structure file."""
+    """One data set named on the command line: a shard (or a folder of them), perhaps of a manifest, or a file."""
 
     name: str
     path: Path
@@ -38,12 +39,12 @@ class DataInput:
 
     @property
     def is_shard(self) -> bool:
-        """Is it a shard, rather than a structure file?"""
-        return self.path.suffix.lower() in (".h5", ".hdf5")
+        """Is it a shard or a folder of shards, rather than a structure file?"""
+        return is_shard(self.path)
 
     def structures(self) -> Iterable[Structure]:
         """Return the structures; they are read as they are asked for."""
-        return Shard(self.path) if self.is_shard else read_structures(self.path)
+        return open_shard(self.path) if self.is_shard else read_structures(self.path)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Summary:
 
 
 def open_inputs(paths: Sequence[str | Path]) -> Iterator[DataInput]:
-    """Yield the data sets behind paths: manifests (or their folders), shards, structure files and folders of them.
+    """Yield the data sets behind paths: manifests (or their folders), shards (or folders of them that are one data
+    set), structure files and folders of them.
 
     Raises:
         LamError: if a path is missing or holds nothing of the kind.
@@ -82,7 +84,7 @@ def open_inputs(paths: Sequence[str | Path]) -> Iterator[DataInput]:
         if path.suffix.lower() in (".yaml", ".yml") or (path / MANIFEST).is_file():
             for spec in load_manifest(path).datasets:
                 yield DataInput(spec.name, spec.path, spec)
-        elif path.is_dir():
+        elif path.is_dir() and not is_shard(path):
             for name, file in find_inputs([path]).items():
                 yield DataInput(name, file)
         else:
@@ -95,34 +97,65 @@ def describe(data: DataInput) -> Summary:
     Raises:
         LamError: if it cannot be read.
     """
+    counts, about = _Counts(), {}
     if data.is_shard:
-        shard = Shard(data.path)
-        columns = (shard.n_atoms, shard.compositions(), shard.masks, shard.periodic, shard.groups, shard.energies)
+        shard = open_shard(data.path)
+        for piece in shard.pieces():
+            counts.add(piece.n_atoms, piece.compositions(), piece.masks, piece.periodic, piece.energies)
+        split, groups = split_shard(shard, data.spec.split if data.spec else None), len(shard.group_names)
         about = {k: v for k, v in shard.attributes.items() if k not in ("schema", "units", "pair_radii")}
     else:
-        columns = _columns(list(read_structures(data.path)))
-        about = {}
-    n_atoms, compositions, masks, periodic, groups, energies = columns
+        structures = list(read_structures(data.path))
+        counts.add(*_columns(structures))
+        names = [structure.group for structure in structures]
+        split = assign_splits(names, None, composition_matrix([structure.numbers for structure in structures]))
+        groups = len(set(names))
     if data.spec is not None:
         about |= data.spec.model_dump(include={"level_of_theory", "licence", "source", "weight"})
-    labelled = (masks & HAS_ENERGY) > 0
-    per_atom = energies[labelled] / n_atoms[labelled]
-    split = assign_splits(groups, data.spec.split if data.spec else None, compositions)
-    counts = (compositions > 0).sum(axis=0)
     return Summary(
         name=data.name,
         path=str(data.path),
-        structures=len(n_atoms),
-        atoms=int(n_atoms.sum()),
-        elements={chemical_symbols[z]: int(counts[z]) for z in np.flatnonzero(counts)},
-        labels={name: int(((masks & bit) > 0).sum()) for name, bit in _LABELS.items()},
-        periodic=int(periodic.sum()),
-        groups=len(set(groups.tolist())),
-        energy_per_atom=(float(per_atom.min()), float(per_atom.max())) if len(per_atom) else None,
+        structures=counts.structures,
+        atoms=counts.atoms,
+        elements={chemical_symbols[z]: int(counts.elements[z]) for z in np.flatnonzero(counts.elements)},
+        labels=counts.labels,
+        periodic=counts.periodic,
+        groups=groups,
+        energy_per_atom=(counts.lowest, counts.highest) if counts.labels["energy"] else None,
         splits=split.counts(),
         split_mode=split.mode,
         about=about,
     )
+
+
+class _Counts:
+    """Adds up what is in a data set, piece by piece."""
+
+    def __init__(self) -> None:
+        self.structures = self.atoms = self.periodic = 0
+        self.elements = np.zeros(WIDTH, dtype=np.int64)
+        self.labels = dict.fromkeys(_LABELS, 0)
+        self.lowest, self.highest = np.inf, -np.inf
+
+    def add(
+        self,
+        n_atoms: np.ndarray,
+        compositions: np.ndarray,
+        masks: np.ndarray,
+        periodic: np.ndarray,
+        energies: np.ndarray,
+    ) -> None:
+        self.structures += len(n_atoms)
+        self.atoms += int(n_atoms.sum())
+        self.periodic += int(periodic.sum())
+        self.elements += (compositions > 0).sum(axis=0)
+        for name, bit in _LABELS.items():
+            self.labels[name] += int(((masks & bit) > 0).sum())
+        labelled = (masks & HAS_ENERGY) > 0
+        if labelled.any():
+            per_atom = energies[labelled] / n_atoms[labelled]
+            self.lowest = min(self.lowest, float(per_atom.min()))
+            self.highest = max(self.highest, float(per_atom.max()))
 
 
 def _columns(structures: list[Structure]) -> tuple[np.ndarray, ...]:
@@ -134,6 +167,5 @@ def _columns(structures: list[Structure]) -> tuple[np.ndarray, ...]:
         composition_matrix([structure.numbers for structure in structures]),
         np.array(masks),
         np.array([structure.pbc.any() for structure in structures]),
-        np.array([structure.group for structure in structures], dtype=object),
         np.array([structure.energy or 0.0 for structure in structures]),
     )

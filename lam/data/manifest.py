@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from lam.atomic_write import atomic_file
 from lam.config import Section, load_config
+from lam.data.shards import is_shard
 from lam.data.splits import SplitSpec
 from lam.errors import LamError, unknown_name
 
@@ -21,7 +22,7 @@ class DatasetSpec(Section):
     name: str = Field(min_length=1, pattern=r"^[^\s/.]+$")
     """Name of the data set and of the head that learns it."""
     path: Path
-    """The shard (.h5), relative to the manifest."""
+    """The shard (.h5), or the folder of shards (part-*.h5) that are one data set, relative to the manifest."""
     level_of_theory: str = "not stated"
     """Functional, basis and code of the labels, as the source states it."""
     licence: str = "not stated"
@@ -69,8 +70,12 @@ class Manifest(Section):
         return Manifest(datasets=[by_name[name] for name in names])
 
 
-def load_manifest(path: str | Path) -> Manifest:
+def load_manifest(path: str | Path, *, missing_ok: bool = False) -> Manifest:
     """Read a manifest; the paths of its data sets become absolute.
+
+    Args:
+        path: the file, or the folder of ``manifest.yaml``.
+        missing_ok: leave shards that are not there to who reads them.
 
     Raises:
         LamError: if the file is missing or wrong, or a shard it names is not there.
@@ -82,7 +87,7 @@ def load_manifest(path: str | Path) -> Manifest:
     folder = path.resolve().parent
     specs = [spec.model_copy(update={"path": (folder / spec.path).resolve()}) for spec in manifest.datasets]
     for spec in specs:
-        if not spec.path.is_file():
+        if not missing_ok and not (spec.path.is_file() or (spec.path.is_dir() and is_shard(spec.path))):
             raise LamError(
                 f"The data set '{spec.name}' of '{path}' names the shard '{spec.path}', which is not there; "
                 "make it with: lam data convert."

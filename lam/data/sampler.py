@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -21,6 +20,7 @@ from lam.data.dataset import MultiTaskDataset
 from lam.errors import LamError
 
 PIECE = 16384  # structures, about
+_KEPT_ORDERS = 1_000_000  # structures, of each data set; smaller ones are passed through several times in a piece
 
 
 class BudgetBatchSampler(Sampler[list[int]]):
@@ -73,6 +73,7 @@ class BudgetBatchSampler(Sampler[list[int]]):
         self.budget_edges = math.inf if max_edges is None else max_edges * world_size
         self.seed, self.total_steps, self.start_step = seed, total_steps, start_step
         self.rank, self.world_size = rank, world_size
+        self._orders: dict[int, dict[int, np.ndarray]] = {}
         self.least = max(min_structures, world_size)
         weights = dataset.weights if weights is None else np.asarray(weights, dtype=np.float64)
         wished = np.where(self.sizes > 0, weights * self.sizes.astype(np.float64) ** temperature, 0.0)
@@ -145,8 +146,18 @@ class BudgetBatchSampler(Sampler[list[int]]):
         if begin == end:
             return np.empty(0, dtype=np.int64)
         epochs = range(begin // size, (end - 1) // size + 1)
-        items = np.concatenate([_permutation(self.seed, int(dataset), epoch, size) for epoch in epochs])
+        items = np.concatenate([self._order(int(dataset), epoch, size) for epoch in epochs])
         return items[begin - epochs[0] * size : end - epochs[0] * size] + self.first[dataset]
+
+    def _order(self, dataset: int, epoch: int, size: int) -> np.ndarray:
+        """Return the order of a data set in an epoch. Few are kept: that of 1e8 structures takes 400 MB."""
+        kept = self._orders.setdefault(dataset, {})
+        if epoch not in kept:
+            while len(kept) > 1 and (len(kept) + 1) * size > _KEPT_ORDERS:
+                del kept[min(kept)]
+            order = np.random.default_rng([self.seed, 0, dataset, epoch]).permutation(size)
+            kept[epoch] = order.astype(np.int32) if size < 2**31 else order
+        return kept[epoch]
 
     def _expected_draws(self, probabilities: np.ndarray) -> float:
         """Return about how many structures the whole training draws."""
@@ -236,11 +247,6 @@ def share(items: np.ndarray, costs: np.ndarray, ranks: int) -> list[list[int]]:
         owner[place] = np.argmin(loads)
         loads[owner[place]] += costs[place] + 1.0  # an item without edges still costs something
     return [items[owner == rank].tolist() for rank in range(ranks)]
-
-
-@lru_cache(maxsize=256)
-def _permutation(seed: int, dataset: int, epoch: int, size: int) -> np.ndarray:
-    return np.random.default_rng([seed, 0, dataset, epoch]).permutation(size)
 
 
 def _spaced(items: np.ndarray, count: int | None) -> np.ndarray:

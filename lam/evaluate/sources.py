@@ -11,14 +11,15 @@ import numpy as np
 
 from lam.data.manifest import DatasetSpec, load_manifest
 from lam.data.readers import read_structures, stem
-from lam.data.shards import HAS_ENERGY, Shard
-from lam.data.splits import SPLITS, assign_splits
+from lam.data.shard_folder import Shards
+from lam.data.shards import HAS_ENERGY, Shard, is_shard, open_shard
+from lam.data.splits import SPLITS
+from lam.data.stream_splits import split_shard
 from lam.data.structure import Structure
 from lam.errors import LamError, unknown_name
 
 ALL: Final = "all"
 _MANIFEST_SUFFIXES: Final = (".yaml", ".yml")
-_SHARD_SUFFIXES: Final = (".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class EvaluationSet:
 class ShardRows(Sequence[Structure]):
     """Some rows of a shard as a sequence that reads each structure when it is asked for."""
 
-    def __init__(self, shard: Shard, rows: np.ndarray) -> None:
+    def __init__(self, shard: Shard | Shards, rows: np.ndarray) -> None:
         self.shard = shard
         self.rows = rows
 
@@ -65,7 +66,8 @@ class ShardRows(Sequence[Structure]):
 
 
 def open_data(path: str | Path, *, split: str | None = None) -> list[EvaluationSet]:
-    """Open a manifest (``.yaml`` or a folder with ``manifest.yaml``), a shard or any file that ASE reads.
+    """Open a manifest (``.yaml`` or a folder with ``manifest.yaml``), a shard (or a folder
+    of them that is one data set) or any file that ASE reads.
 
     Args:
         path: the file or folder.
@@ -78,7 +80,7 @@ def open_data(path: str | Path, *, split: str | None = None) -> list[EvaluationS
     path = Path(path)
     if split is not None and split not in (*SPLITS, ALL):
         raise unknown_name("split", split, (*SPLITS, ALL))
-    if path.is_dir() or path.suffix.lower() in _MANIFEST_SUFFIXES:
+    if (path.is_dir() and not is_shard(path)) or path.suffix.lower() in _MANIFEST_SUFFIXES:
         sets = [_from_spec(spec, split or "test") for spec in load_manifest(path).datasets]
         filled = [each for each in sets if len(each.structures)]
         if not filled:
@@ -86,15 +88,15 @@ def open_data(path: str | Path, *, split: str | None = None) -> list[EvaluationS
         return filled
     if split not in (None, ALL):
         raise LamError(f"'{path}' has no splits; name a manifest to evaluate on its {split} split.")
-    if path.suffix.lower() in _SHARD_SUFFIXES:
-        shard = Shard(path)
+    if is_shard(path):
+        shard = open_shard(path)
         return [EvaluationSet(name=path.stem, structures=ShardRows(shard, np.arange(len(shard))), source=str(path))]
     return [EvaluationSet(name=stem(path), structures=list(read_structures(path)), source=str(path))]
 
 
 def _from_spec(spec: DatasetSpec, split: str) -> EvaluationSet:
-    shard = Shard(spec.path)
-    names = assign_splits(shard.groups, spec.split, shard.compositions())
+    shard = open_shard(spec.path)
+    names = split_shard(shard, spec.split)
     rows = np.arange(len(shard)) if split == ALL else names.rows(split)
     training = names.rows("train")
     return EvaluationSet(
@@ -106,6 +108,6 @@ def _from_spec(spec: DatasetSpec, split: str) -> EvaluationSet:
     )
 
 
-def _labelled_compositions(shard: Shard, rows: np.ndarray) -> LabelledCompositions:
+def _labelled_compositions(shard: Shard | Shards, rows: np.ndarray) -> LabelledCompositions:
     rows = rows[(shard.masks[rows] & HAS_ENERGY) > 0]
     return LabelledCompositions(shard.compositions()[rows].astype(np.float64), shard.energies[rows])

@@ -9,11 +9,14 @@ from ase.data import chemical_symbols
 
 from lam.data.dataset import MultiTaskDataset
 from lam.data.references import ReferenceFit, fit_reference_energies
-from lam.data.shards import HAS_ENERGY, HAS_FORCES, HAS_STRESS
+from lam.data.shards import HAS_ENERGY, HAS_STRESS
+from lam.data.stream_columns import read_columns, representative
 from lam.data.structure import ISOLATED_ATOM
 from lam.errors import LamError
 from lam.model import HeadInfo
 
+STATISTICS = 500_000
+"""Structures of a data set in shards that its statistics are taken from, at most (about)."""
 SMALLEST_ENERGY_SCALE = 0.05
 """Floor of a head's energy scale, eV: data without forces or energy differences still gets one."""
 
@@ -49,20 +52,20 @@ def head_statistics(dataset: MultiTaskDataset, index: int) -> HeadStatistics:
     spec, shard, rows = dataset.manifest.datasets[index], dataset.shards[index], dataset.rows[index]
     if not len(rows):
         raise LamError(f"The data set '{spec.name}' has no structure to train on.")
-    masks, compositions = shard.masks[rows], shard.compositions()[rows]
+    columns = read_columns(shard, representative(shard, rows, STATISTICS))
+    masks, compositions, energies = columns.masks, columns.compositions, columns.energies
     labelled = (masks & HAS_ENERGY) > 0
     if not labelled.any():
         raise LamError(f"The data set '{spec.name}' has no energy label, so its head cannot be trained.")
-    energies = shard.energies[rows]
     fit = fit_reference_energies(
         compositions[labelled],
         energies[labelled],
-        isolated=_isolated(shard.groups[rows][labelled], compositions[labelled], energies[labelled]),
+        isolated=_isolated(columns.groups[labelled], compositions[labelled], energies[labelled]),
     )
-    forces = shard.read_forces(rows) if ((masks & HAS_FORCES) > 0).any() else np.zeros((0, 3))
+    forces = columns.forces
     force_rms = float(np.sqrt(np.mean(forces**2))) if len(forces) else 0.0
     force_scale = float(np.linalg.norm(forces, axis=1).mean() / np.sqrt(8 / np.pi)) if len(forces) else 0.0
-    periodic = shard.periodic[rows]
+    periodic = columns.periodic
     present = np.flatnonzero(fit.counts)
     info = HeadInfo(
         name=spec.name,
@@ -79,8 +82,8 @@ def head_statistics(dataset: MultiTaskDataset, index: int) -> HeadStatistics:
         molecular=bool((~periodic).any()),
         has_stress=bool(((masks & HAS_STRESS) > 0).any()),
         # Where nothing is stated the shard reads neutral singlet, which is what is trained on.
-        charges=_distinct(shard.total_charges[rows]),
-        spin_multiplicities=_distinct(shard.spin_multiplicities[rows]),
+        charges=_distinct(columns.total_charges),
+        spin_multiplicities=_distinct(columns.spin_multiplicities),
     )
     return HeadStatistics(info, fit, force_scale)
 

@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 import pytest
 
-from lam.data.neighbors import find_pairs
 from lam.data.shards import HAS_ENERGY, HAS_FORCES, HAS_STRESS, PAIR_RADII, SCHEMA_VERSION, Shard, ShardWriter
 from lam.errors import LamError
 
@@ -68,6 +67,8 @@ def test_columns(path, structures):
 
 
 def test_edge_estimates_are_exact_at_the_stored_radii(path, structures):
+    from lam.data.neighbors import find_pairs  # imports PyTorch, which the processes below need not
+
     shard = Shard(path)
     for cutoff in PAIR_RADII:
         true = [len(find_pairs(s.positions, s.cell, s.pbc, cutoff)[2]) for s in structures]
@@ -78,7 +79,7 @@ def test_edge_estimates_are_exact_at_the_stored_radii(path, structures):
 
 
 def test_writing_in_many_pieces(tmp_path, molecule, monkeypatch):
-    monkeypatch.setattr("lam.data.shards.FLUSH_ATOMS", 10)
+    monkeypatch.setattr("lam.data.shard_writer.FLUSH_ATOMS", 10)
     with ShardWriter(tmp_path / "many.h5") as writer:
         for seed in range(50):
             writer.append(molecule(seed))
