@@ -29,7 +29,7 @@ from ase.md.langevin import Langevin
 from ase.optimize import FIRE
 
 from lam.atomic_write import atomic_file
-from lam.errors import LamError
+from lam.label.engine_tblite import tblite_calculator
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -143,11 +143,7 @@ def xtb(method: str) -> Calculator:
     Raises:
         LamError: if tblite is not installed.
     """
-    try:
-        from tblite.ase import TBLite
-    except ImportError:
-        raise LamError("The demo labels its system with tblite; install it with: pip install 'lam[demo]'.") from None
-    return TBLite(method=method, verbosity=0)
+    return tblite_calculator(method, extra="demo")
 
 
 def hydrated_dipeptide(waters: int, random: np.random.Generator) -> Atoms:

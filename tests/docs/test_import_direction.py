@@ -24,8 +24,9 @@ ALLOWED = {
     "testing": DATA | MODEL | {"checkpoint", "calculators"},
     "evaluate": DATA | MODEL | {"checkpoint", "calculators", "testing"},
     "train": DATA | MODEL | {"checkpoint"},
-    "demo": DATA | MODEL | {"checkpoint", "calculators", "evaluate", "train"},
-    "cli": DATA | MODEL | {"checkpoint", "calculators", "evaluate", "train"},
+    "label": DATA,
+    "demo": DATA | MODEL | {"checkpoint", "calculators", "evaluate", "train", "label"},
+    "cli": DATA | MODEL | {"checkpoint", "calculators", "evaluate", "train", "label"},
     "__init__": {"errors", "checkpoint", "calculators", "train"},
     "__main__": {"cli"},
 }
