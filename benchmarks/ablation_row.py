@@ -155,7 +155,7 @@ def inference_time(model: Potential, dataset: MultiTaskDataset) -> float:
 def errors(model: Potential, dataset: MultiTaskDataset, task: str, per_set: int) -> dict[str, Any]:
     """Return the validation errors of a task."""
     found = dataset_errors(model, dataset, max_per_dataset=per_set)
-    if task == "3bpa":
+    if task != "mixed":
         [values] = found.values()
         atoms = int(dataset.n_atoms[0])
         return {

@@ -95,12 +95,14 @@ def scalars_only() -> None:
     _without(seen=False, passed=False)
 
 
-def _late_radial(count: int) -> None:
-    """Use only the first ``count`` radial functions after the first layer."""
+def _late_radial(count: int, senders: int | None = None) -> None:
+    """Use only the first ``count`` radial functions, and as many sender channels, after the first layer."""
     made = Message.__init__
 
     def init(self: Message, config: Any, *, first: bool) -> None:
-        made(self, config if first else config.model_copy(update={"radial_functions": count}), first=first)
+        width = senders or config.sender_channels
+        late = config.model_copy(update={"radial_functions": count, "sender_channels": width})
+        made(self, config if first else late, first=first)
 
     def forward(self: backbone.Backbone, graph: dict[str, Tensor], edges: Any) -> Tensor:
         numbers, context = graph[keys.ATOMIC_NUMBERS], self.context(graph)
@@ -118,6 +120,41 @@ def _late_radial(count: int) -> None:
         return scalars
 
     Message.__init__, backbone.Backbone.forward = init, forward
+
+
+def _own_tensors() -> None:
+    """Add an atom's own tensors to the density of later layers."""
+    made, sent, got = Layer.__init__, Layer.senders, Message.density
+
+    def init(self: Layer, config: Any, *, first: bool, last: bool) -> None:
+        made(self, config, first=first, last=last)
+        if not first:
+            self.message.own_tensors = ChannelMix([1, 1, 1, 2, 2, 2, 2, 2], config.tensor_channels, config.channels)
+
+    def senders(self: Layer, scalars: Tensor, tensors: Tensor | None) -> Any:
+        self.message.kept = tensors
+        return sent(self, scalars, tensors)
+
+    def density(self: Message, summed: Tensor, through: Tensor, numbers: Tensor) -> Tensor:
+        mixed = got(self, summed, through, numbers)
+        if self.first:
+            return mixed
+        part = mixed[1:9] + self.own_tensors(self.kept.transpose(0, 1))
+        return torch.cat([mixed[:1], part, mixed[9:]])
+
+    Layer.__init__, Layer.senders, Message.density = init, senders, density
+
+
+@variant
+def own_tensors() -> None:
+    """Add an atom's own tensors to the density of later layers."""
+    _own_tensors()
+
+
+@variant
+def late_4_32() -> None:
+    """Use four radial functions and 32 sender channels after the first layer."""
+    _late_radial(4, 32)
 
 
 @variant

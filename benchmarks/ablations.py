@@ -174,12 +174,24 @@ def main() -> None:
     if args.action == "run":
         run(args)
     elif args.action == "table":
-        print(table(args), end="")
+        show(table(args))
     elif args.action == "plot":
         plot(args)
     else:
-        for row in chosen_rows(args.task, args.only):
-            print(f"{row.name:24} {row.topic}: {row.what}; {' '.join(row.overrides)} {row.variant or ''}")
+        lines = [
+            f"{row.name:24} {row.topic}: {row.what}; {' '.join(row.overrides)} {row.variant or ''}\n"
+            for row in chosen_rows(args.task, args.only)
+        ]
+        show("".join(lines))
+
+
+def show(text: str) -> None:
+    """Print a text, of which a reader such as ``head`` need not take all."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
 
 
 if __name__ == "__main__":

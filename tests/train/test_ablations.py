@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,6 +26,15 @@ VARIANTS = sorted({row.variant for row in ROWS if row.variant})
 # A variant patches lam: each gets a process, forked from a server that has imported everything.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["lam.train.run", "ablation_variants"])
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    script = [sys.executable, str(ROOT / "benchmarks" / "ablations.py"), "list"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(script, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert done.returncode == 0 and not done.stderr
 
 
 def test_rows_are_told_apart():
