@@ -1,4 +1,4 @@
-"""`lam data`: convert structure files to shards, describe them, check their labels.
+"""`lam data`: convert structure files to shards, describe and check them, split them.
 
 Each action is a module ``lam/cli/data_<action>.py`` with ``add_parser(actions)`` and ``run(args)``; a new one is
 added to :data:`ACTIONS`, in the order of the help text.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-ACTIONS = ("convert", "recipes", "info", "check")
+ACTIONS = ("convert", "recipes", "info", "check", "split")
 
 EPILOG = """examples:
   lam data convert ../shared/data -o data/shared --metadata configs/data/shared.yaml
   lam data recipes omat24
   lam data info data/shared/manifest.yaml
   lam data check labels.extxyz
+  lam data split data/shared/manifest.yaml --by composition
 """
 
 
@@ -23,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command `data` with its actions."""
     parser = subparsers.add_parser(
         "data",
-        help="convert, describe and check training data",
+        help="convert, describe, check and split training data",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -12,10 +12,13 @@ from typing import Literal
 
 import numpy as np
 
-from lam.data.shard_folder import Shards
+from lam.data.shard_folder import GroupElements, Shards
 from lam.data.shards import Shard
+from lam.data.split_keys import cannot_divide, everything_held_out, formula_keys, held_out
 from lam.data.splits import LEAST, MOST, SPLITS, Split, SplitSpec, assign_splits
 from lam.data.structure import ISOLATED_ATOM, MAX_ATOMIC_NUMBER
+
+_WIDTH = MAX_ATOMIC_NUMBER + 1
 
 
 @dataclass(frozen=True)
@@ -45,30 +48,115 @@ def split_shard(shard: Shard | Shards, spec: SplitSpec | None = None) -> Split |
     """Divide the structures of a shard, or of a folder of shards, into train, val and test.
 
     See :func:`~lam.data.splits.assign_splits`; the result does not depend on how structures are dealt out to shards.
+
+    Raises:
+        LamError: as there.
     """
     spec = spec or SplitSpec()
     if isinstance(shard, Shard):
         return assign_splits(shard.groups, spec, shard.compositions())
+    if spec.by in ("element", "size"):
+        return _hold_out_content(shard, spec)
+    if spec.by in ("composition", "prototype"):
+        return _hold_out_formulas(shard, spec)
     if spec.by == "group":
-        chosen = _choose_groups(shard, spec)
+        chosen = _choose_groups(_groups_of(shard), spec)
         if chosen is not None:
             return CodedSplit(chosen[shard.group_codes], "group")
     return _hold_out(shard, spec)
 
 
-def _choose_groups(shards: Shards, spec: SplitSpec) -> np.ndarray | None:
-    """Return the split of each group, (G,) uint8; None if the groups are too big to be divided."""
-    names = shards.group_names.astype(str)
-    sizes = np.bincount(shards.group_codes, minlength=len(names))
+@dataclass(frozen=True)
+class _Groups:
+    """What is held out as a whole: groups, compositions or prototypes."""
+
+    names: np.ndarray
+    """(G,) text."""
+    codes: np.ndarray
+    """(S,) index of each structure's group."""
+    elements: GroupElements
+
+
+def _groups_of(shards: Shards) -> _Groups:
+    return _Groups(shards.group_names.astype(str), shards.group_codes, shards.group_elements())
+
+
+def _hold_out_formulas(shards: Shards, spec: SplitSpec) -> CodedSplit:
+    """Hold out whole compositions or prototypes; the shards are read one after the other for their elements."""
+    numbers: dict[str, int] = {ISOLATED_ATOM: 0}
+    codes, present, counts = [], [], []
+    for piece in shards.pieces():
+        compositions = piece.compositions()
+        texts, local = formula_keys(compositions, spec.by)
+        known = np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
+        of_rows = np.where(piece.groups == ISOLATED_ATOM, 0, known[local] if len(known) else local)
+        rows, elements = np.nonzero(compositions)
+        found, number = np.unique(of_rows[rows] * _WIDTH + elements, return_counts=True)
+        codes.append(of_rows.astype(np.int32))
+        present.append(found)
+        counts.append(number)
+    unique, place = np.unique(np.concatenate(present), return_inverse=True)
+    total = np.bincount(place, weights=np.concatenate(counts)).astype(np.int64)
+    table = GroupElements(unique // _WIDTH, unique % _WIDTH, total)
+    groups = _Groups(np.array(list(numbers)), np.concatenate(codes), table)
+    chosen = _choose_groups(groups, spec)
+    if chosen is None:
+        sizes = np.bincount(groups.codes, minlength=len(numbers))
+        there = (sizes > 0) & (groups.names != ISOLATED_ATOM)
+        if there.any():
+            raise cannot_divide(spec.by, groups.names[there], sizes[there], MOST, spec)
+        chosen = np.zeros(len(numbers), dtype=np.uint8)
+    return CodedSplit(chosen[groups.codes], "group")
+
+
+def _hold_out_content(shards: Shards, spec: SplitSpec) -> CodedSplit:
+    """Hold out structures with some elements or above a size, and validation groups that have none of them."""
+    parts, lost = [], np.zeros(_WIDTH, dtype=np.int64)
+    for piece in shards.pieces():
+        compositions = piece.compositions()
+        chosen = held_out(compositions, spec) & (piece.groups != ISOLATED_ATOM)
+        lost += (compositions[chosen] > 0).sum(axis=0)
+        parts.append(chosen)
+    test = np.concatenate(parts)
+    groups = _groups_of(shards)
+    isolated = (groups.names == ISOLATED_ATOM)[groups.codes]
+    if not isolated.all() and (test | isolated).all():
+        raise everything_held_out(spec)
+    touched = np.zeros(len(groups.names), dtype=bool)
+    touched[groups.codes[test]] = True
+    chosen_groups = _choose_groups(groups, spec, touched=touched, lost=lost)
+    assert chosen_groups is not None  # only a test that cannot be chosen gives None
+    codes = np.where(test, SPLITS.index("test"), np.where(touched, 0, chosen_groups)[groups.codes])
+    return CodedSplit(codes.astype(np.uint8), "group")
+
+
+def _choose_groups(
+    groups: _Groups, spec: SplitSpec, *, touched: np.ndarray | None = None, lost: np.ndarray | None = None
+) -> np.ndarray | None:
+    """Return the split of each group, (G,) uint8; None if the groups are too big to be divided.
+
+    Args:
+        groups: what is chosen from.
+        spec: fractions and seed.
+        touched: (G,) bool, groups that a test chosen otherwise has structures of; then only validation is chosen.
+        lost: (119,) structures of each element that this test takes.
+    """
+    names = groups.names
+    sizes = np.bincount(groups.codes, minlength=len(names))
     free = names != ISOLATED_ATOM
-    table = shards.group_elements()
+    table = groups.elements
     table_first = np.searchsorted(table.group, np.arange(len(names) + 1))
     counted = free[table.group]
-    left = np.bincount(table.element[counted], table.count[counted], minlength=MAX_ATOMIC_NUMBER + 1).astype(np.int64)
+    left = np.bincount(table.element[counted], table.count[counted], minlength=_WIDTH).astype(np.int64)
     order = sorted(np.flatnonzero(free), key=lambda k: hashlib.sha256(f"{spec.seed}:{names[k]}".encode()).digest())
     codes = np.zeros(len(names), dtype=np.uint8)
     total = int(sizes[free].sum())
-    for name, fraction in (("test", spec.test), ("val", spec.val)):
+    fractions = [("test", spec.test), ("val", spec.val)]
+    if touched is not None and lost is not None:
+        codes[touched] = SPLITS.index("test")
+        left -= lost
+        fractions = fractions[1:]
+    for name, fraction in fractions:
         wished, taken, before = fraction * total, 0, left.copy()
         groups: list[int] = []
         for k in order:
