@@ -6,6 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_a_numba_that_keeps_its_cache_otherwise_compiles_anew(folder: Path, monk
     def unknown(*_: object) -> None:
         raise AttributeError("_cache_file")
 
-    monkeypatch.setattr(jit, "_stamp", unknown)
+    monkeypatch.setattr(jit, "_watch", unknown)
     for value, size in ((6.0, "2.0"), (15.0, "5.0")):
         (folder / "constants.py").write_text(f"SIZE = {size}\n")
         module = fresh()
@@ -99,24 +100,49 @@ def test_a_numba_that_keeps_its_cache_otherwise_compiles_anew(folder: Path, monk
 
 
 def test_an_unknown_stamp_is_refused() -> None:
-    class Changed:
-        class _cache:
-            class _cache_file:
-                _source_stamp = "one"
-
-            class _impl:
-                class locator:
-                    get_source_stamp = staticmethod(lambda: "another")
-
+    kept = mock.Mock()
+    kept._cache_file._source_stamp = "one"
+    kept._impl.locator.get_source_stamp.return_value = "another"
     with pytest.raises(AttributeError):
-        jit._stamp(Changed, "text")
+        jit._watch(kept, "text")
+
+
+RECORDS = """
+from typing import NamedTuple
+
+class Record(NamedTuple):
+    {fields}
+"""
+
+
+def test_fields_of_tuples_that_change_places_are_noticed(folder: Path) -> None:
+    kernel = FILES["kernel.py"].replace("def kernel(x):\n    return double(x)", "def kernel(x):\n    return x.first")
+    (folder / "kernel.py").write_text(kernel)
+    for fields, value in (("first: float\n    other: float", 1.0), ("other: float\n    first: float", 2.0)):
+        (folder / "records.py").write_text(RECORDS.format(fields=fields))
+        compiled = fresh().kernel
+        assert compiled(importlib.import_module("some_kernels.records").Record(1.0, 2.0)) == value
+        assert hits(compiled) == 0
+
+
+def test_a_class_that_has_moved_is_no_error(folder: Path) -> None:
+    kernel = FILES["kernel.py"].replace("def kernel(x):\n    return double(x)", "def kernel(x):\n    return x.first")
+    (folder / "kernel.py").write_text(kernel)
+    (folder / "elsewhere.py").write_text(RECORDS.format(fields="first: float"))
+    (folder / "records.py").write_text(RECORDS.format(fields="first: float"))
+    for place, count in (("records", 0), ("elsewhere", 0), ("elsewhere", 1)):
+        compiled = fresh().kernel
+        assert compiled(importlib.import_module(f"some_kernels.{place}").Record(1.0)) == 1.0
+        assert hits(compiled) == count
+        if place == "records":
+            (folder / "records.py").write_text("")
 
 
 def test_messages_know_their_files_and_no_others() -> None:
     files: dict[str, bytes] = {}
     jit._collect(numba_message, files)
     names = {name.rpartition(".")[2] for name in files if name.startswith("lam.model.kernels.")}
-    assert names == {"numba_message", "numba_simd", "numba_tiles", "numba_geometry", "jit", "sizes"}
+    assert names == {"numba_message", "numba_simd", "numba_tiles", "numba_geometry", "sizes"}
 
 
 def test_products_know_their_coefficients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

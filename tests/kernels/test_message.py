@@ -163,6 +163,7 @@ def test_gradients_that_nobody_wants_are_skipped_and_others_right() -> None:
     assert only[0] is None and torch.equal(only[1], full[1])
 
 
+@pytest.mark.filterwarnings("ignore:The model has 64 radial functions")
 def test_backends_are_chosen_forced_and_refused() -> None:
     cpu = torch.device("cpu")
     assert backend_for(cpu, torch.float32, 8) == "numba"

@@ -34,7 +34,7 @@ def jit(function: Callable[..., Any] | None = None, *, text: str = "", **options
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             compiled = numba.njit(cache=True, **settings)(function)
-            _stamp(compiled, digest(sys.modules[function.__module__], text))
+            _watch(compiled._cache, digest(sys.modules[function.__module__], text + _words(settings)))
         except (RuntimeError, AttributeError, KeyError, OSError, TypeError):
             # Neither the package's folder nor the user's cache can be written, or nothing can be said about the source.
             return numba.njit(**settings)(function)
@@ -43,19 +43,46 @@ def jit(function: Callable[..., Any] | None = None, *, text: str = "", **options
     return decorate if function is None else decorate(function)
 
 
-def _stamp(compiled: Any, text: str) -> None:
+def _words(settings: dict[str, Any]) -> str:
+    """Return settings in words that are the same in every process."""
+    return repr(sorted((name, sorted(value) if isinstance(value, set) else value) for name, value in settings.items()))
+
+
+def _watch(kept: Any, text: str) -> None:
     """Make what is kept on disk of a function hold only as long as ``text`` stays the same.
 
-    Numba knows its cache by a hash of the file that the function is in; inlined functions, constants and
-    intrinsics of other files, which are compiled into it, could change unnoticed.
+    Numba knows its cache by a hash of the file that the function is in and by the types of the arguments. Inlined
+    functions, constants and intrinsics of other files, which are compiled into it, could change unnoticed; so could
+    the order of the fields of named tuples; and where a class of these has moved, reading would end in an error.
+
+    Args:
+        kept: Numba's cache of one function. Its attributes are private, but there is no other way to say it.
+        text: the digest.
 
     Raises:
         AttributeError: if this version of Numba keeps its cache in another way.
     """
-    file = compiled._cache._cache_file  # private, but there is no other way to say it
-    if file._source_stamp != compiled._cache._impl.locator.get_source_stamp():
+    file, key, load = kept._cache_file, kept._index_key, kept.load_overload
+    if file._source_stamp != kept._impl.locator.get_source_stamp():
         raise AttributeError("_source_stamp is not what it was")
+
+    def load_or_forget(signature: Any, context: Any) -> Any:
+        try:
+            return load(signature, context)
+        except Exception:  # whatever a class that is no longer there makes of unpickling
+            kept.flush()
+            return None
+
     file._source_stamp = (file._source_stamp, text)
+    kept._index_key = lambda signature, codegen: (*key(signature, codegen), _fields(signature))
+    kept.load_overload = load_or_forget
+
+
+def _fields(signature: Any) -> tuple[Any, ...]:
+    """Return the names of the fields of all named tuples among the types of arguments."""
+    kinds = getattr(signature, "args", signature)
+    tuples = [kind for kind in kinds if isinstance(kind, numba.types.BaseTuple)]
+    return tuple((getattr(kind, "fields", ()), _fields(tuple(kind))) for kind in tuples)
 
 
 def digest(module: Any, text: str = "") -> str:
@@ -72,7 +99,7 @@ def digest(module: Any, text: str = "") -> str:
 
 def _collect(module: Any, files: dict[str, bytes]) -> None:
     """Add the text of a module's file and of those that it imports to ``files``, by name."""
-    if module.__name__ in files:
+    if module.__name__ in files or module.__name__ == __name__:  # of this file only the settings matter
         return
     files[module.__name__] = Path(inspect.getfile(module)).read_bytes()
     packages = {__name__.partition(".")[0], module.__name__.partition(".")[0]}
