@@ -8,15 +8,15 @@ pass of a layer forms it again (unless the system is so small that keeping it co
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from lam.calculators.lowering import array, combined_weights, layer_weights, readout_weights
 from lam.calculators.passes import evaluate
+from lam.calculators.workspace import Workspace
 from lam.model.kernels import numba_product
 from lam.model.kernels.numba_message import Kernels, kernels
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from lam.calculators.verlet import Neighbors
     from lam.model.potential import Potential
 
-_CACHE = 700_000
-"""Bytes of scratch that stay in the second-level cache of one core."""
+_CACHE = 1_400_000
+"""Bytes of scratch of a block: little more than stays in the second-level cache, as the weights are read for each."""
 _KEEP = 192 * 2**20
 """Bytes up to which the intermediate results of all blocks are kept from the forward to the backward pass."""
 _SLOTS = (2, 4, 8)
@@ -166,27 +166,3 @@ class Engine:
     def __call__(self, atoms: Atoms, edges: Neighbors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return energies of the atoms (N,), forces (N, 3), and dE/d(strain) of the structures (G, 3, 3), float64."""
         return evaluate(self, atoms, edges)
-
-
-class Workspace:
-    """Arrays that are used again by the next call. What one call keeps under a name, it must not ask for twice."""
-
-    def __init__(self, number: type) -> None:
-        self._number = number
-        self._memory: dict[Any, np.ndarray] = {}
-        self._views: dict[Any, np.ndarray] = {}
-
-    def get(self, name: Any, *shape: int) -> np.ndarray:
-        """Return an uninitialised array of this shape."""
-        view = self._views.get((name, shape))
-        if view is None:
-            size = math.prod(shape)
-            memory = self._memory.get(name)
-            if memory is None or len(memory) < size:
-                memory = self._memory[name] = np.empty(size, self._number)
-                self._views = {key: array for key, array in self._views.items() if key[0] != name}
-            view = memory[:size].reshape(shape)
-            if len(self._views) > 1000:
-                self._views.clear()
-            self._views[name, shape] = view
-        return view

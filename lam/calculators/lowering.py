@@ -77,26 +77,6 @@ class ReadoutWeights(NamedTuple):
     """Energy scale, (tasks,)."""
 
 
-class Block(NamedTuple):
-    """What a block keeps from its forward for its backward pass; B atoms. Zero-sized tensors in the last layer."""
-
-    density: np.ndarray
-    """Normalised, (M B, C)."""
-    factor: np.ndarray
-    """Of the normalisation, (B,)."""
-    partner: np.ndarray
-    product: np.ndarray
-    second: np.ndarray
-    hidden: np.ndarray
-    """Before the activation, (B, S)."""
-    tensors: np.ndarray
-    """Normalised, (8 B, C_t)."""
-    ungated: np.ndarray
-    opening: np.ndarray
-    """Of the tensors' gate, (B, C_t)."""
-    tensor_factor: np.ndarray
-
-
 def layer_weights(layer: Layer, following: Layer | None, n_radial: int) -> LayerWeights:
     """Return the weights of a layer, with the maps by which the following one makes senders of its output."""
     message, product = layer.message, layer.product

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
-from lam.calculators.lowering import Block
 from lam.model.kernels import numba_edges, numba_mix, numba_nodes
+from lam.model.kernels.shares import shares
 from lam.model.kernels.threads import run
 from lam.model.radial import SMALLEST
 from lam.model.repulsion import BOHR, COULOMB, REACH
@@ -23,8 +21,43 @@ if TYPE_CHECKING:
 MOST_THREADS = 0
 """Most threads of an evaluation; 0 takes as many as PyTorch uses."""
 WORTH_A_THREAD = 1500
-"""Edges (an atom counts as ``_EDGES_OF_AN_ATOM``) below which another thread costs more than it saves."""
+"""Edges (an atom counts as ``_EDGES_OF_AN_ATOM``) below which another thread costs more than it saves.
+
+Threads wait for each other after every pass, and for the interpreter between kernels."""
 _EDGES_OF_AN_ATOM = 60
+
+
+class Part(NamedTuple):
+    """A block of atoms in one pass."""
+
+    layer: int
+    number: int
+    """Of the thread."""
+    block: int
+    """Which one of the thread's blocks."""
+    first: int
+    last: int
+    """The atom behind the last one."""
+
+
+class Block(NamedTuple):
+    """What a block keeps from its forward for its backward pass; B atoms. Zero-sized tensors in the last layer."""
+
+    density: np.ndarray
+    """Normalised, (M B, C)."""
+    factor: np.ndarray
+    """Of the normalisation, (B,)."""
+    partner: np.ndarray
+    product: np.ndarray
+    second: np.ndarray
+    hidden: np.ndarray
+    """Before the activation, (B, S)."""
+    tensors: np.ndarray
+    """Normalised, (8 B, C_t)."""
+    ungated: np.ndarray
+    opening: np.ndarray
+    """Of the tensors' gate, (B, C_t)."""
+    tensor_factor: np.ndarray
 
 
 def evaluate(engine: Engine, atoms: Atoms, edges: Neighbors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,7 +82,9 @@ class _Passes:
         self.engine, self.atoms, self.edges, self.space = engine, atoms, edges, engine.workspace
         config = engine.config
         count, width, layers = len(atoms.numbers), config.scalar_channels, config.n_layers
-        self.ranges = _shares(edges.starts)
+        self.ranges = shares(
+            edges.starts, MOST_THREADS or None, edges_of_an_atom=_EDGES_OF_AN_ATOM, worth_a_thread=WORTH_A_THREAD
+        )
         threads = len(self.ranges)
         self.pulls = self.space.get("pulls", *edges.vectors.shape)
         self.energies = atoms.references.copy()
@@ -70,8 +105,8 @@ class _Passes:
             edges.starts, edges.neighbors, edges.vectors, atoms.radii, engine.scale, engine.number(config.cutoff),
         )  # fmt: skip
 
-    def each_block(self, layer: int, action: Callable[[int, int, int, int], None]) -> None:
-        """Call ``action(layer, number, first, last)`` for all blocks of atoms, threads side by side."""
+    def each_block(self, layer: int, action: Callable[[Part], None]) -> None:
+        """Call ``action`` for all blocks of atoms, threads side by side."""
 
         def work(number: int, first: int, last: int) -> None:
             if action == self.turn:
@@ -79,10 +114,10 @@ class _Passes:
             if action != self.forward:
                 for slab in self.pulled[layer] if layer else ():
                     slab[number] = 0.0
-            step = self.engine.block_atoms
-            blocks = -(-(last - first) // step)
+            count = last - first
+            blocks = -(-count // self.engine.block_atoms)
             for k in range(blocks):  # of about equal size
-                action(layer, number, first + (last - first) * k // blocks, first + (last - first) * (k + 1) // blocks)
+                action(Part(layer, number, k, first + count * k // blocks, first + count * (k + 1) // blocks))
 
         run(work, self.ranges)
 
@@ -96,72 +131,72 @@ class _Passes:
             SMALLEST, self.atoms.structure, self.energies, self.forces[number], self.virials[number],
         )  # fmt: skip
 
-    def forward(self, layer: int, number: int, first: int, last: int) -> None:
+    def forward(self, part: Part) -> None:
         """Fill scalars and senders of the next layer for a block of atoms."""
-        kept = self.kept(layer, number, first, last)
-        weights, scalars = self.engine.weights[layer], self.scalars[layer + 1][first:last]
-        self.receive(layer, number, first, last, kept, scalars)
-        q, T, t = (array[first:last] for array in self.sent[layer + 1])
-        numba_nodes.send(scalars, weights, kept, q, T, t)
+        kept, following = self.kept(part), part.layer + 1
+        scalars = self.scalars[following][part.first : part.last]
+        self.receive(part, kept, scalars)
+        q, T, t = (array[part.first : part.last] for array in self.sent[following])
+        numba_nodes.send(scalars, self.engine.weights[part.layer], kept, q, T, t)
 
-    def turn(self, layer: int, number: int, first: int, last: int) -> None:
+    def turn(self, part: Part) -> None:
         """The last layer: forward, energies, and backward."""
-        space, atoms, count = self.space, self.atoms, last - first
-        kept = self.kept(layer, number, first, last)
+        space, atoms, number = self.space, self.atoms, part.number
+        count, rows = part.last - part.first, slice(part.first, part.last)
+        kept = self.kept(part)
         width = self.engine.config.scalar_channels
         scalars, energies = space.get(("out", number), count, width), space.get(("energies", number), count)
-        self.receive(layer, number, first, last, kept, scalars)
-        if self.g_scalars is None:
-            g_scalars = space.get(("g", number), count, width)
-        else:
-            g_scalars = self.g_scalars[first:last]
-        numba_nodes.read_out(scalars, atoms.tasks[first:last], self.engine.readout, energies, g_scalars)
-        self.energies[first:last] += energies
-        self.push_back(layer, number, first, last, kept, g_scalars, space.get(("none", number), 0, 0))
+        self.receive(part, kept, scalars)
+        g_scalars = space.get(("g", number), count, width) if self.g_scalars is None else self.g_scalars[rows]
+        numba_nodes.read_out(scalars, atoms.tasks[rows], self.engine.readout, energies, g_scalars)
+        self.energies[rows] += energies
+        self.push_back(part, kept, g_scalars, space.get(("none", number), 0, 0))
 
-    def back(self, layer: int, number: int, first: int, last: int) -> None:
+    def back(self, part: Part) -> None:
         """An earlier layer: backward from what the later layers ask of scalars and senders."""
-        kept = self.kept(layer, number, first, last)
+        layer, number, _, first, last = part
+        kept = self.kept(part)
         if not self.keep:
-            scalars = self.space.get(("out", number), last - first, self.engine.config.scalar_channels)
-            self.receive(layer, number, first, last, kept, scalars)
+            self.receive(part, kept, self.space.get(("out", number), last - first, self.engine.config.scalar_channels))
         g_scalars = self.g_scalars[first:last]
         g_tensors = self.space.get(("g_tensors", number), *kept.tensors.shape)
         slabs = (slab[:, first:last] for slab in self.pulled[layer + 1])
         numba_nodes.send_back(*slabs, self.engine.weights[layer], kept, g_scalars, g_tensors)
-        self.push_back(layer, number, first, last, kept, g_scalars, g_tensors)
+        self.push_back(part, kept, g_scalars, g_tensors)
 
     # -- the steps of a block ------------------------------------------------------------------
 
-    def kept(self, layer: int, number: int, first: int, last: int) -> Block:
+    def kept(self, part: Part) -> Block:
         """Return the arrays for what the backward pass needs of the forward."""
-        config, count = self.engine.config, last - first
-        m, last_layer = (config.l_max + 1) ** 2, layer == config.n_layers - 1
+        config, count = self.engine.config, part.last - part.first
+        m, last_layer = (config.l_max + 1) ** 2, part.layer == config.n_layers - 1
         tensors = 0 if last_layer else config.tensor_channels
-        name = (layer, first) if self.keep and not last_layer else (tensors, -1 - number)
+        # Not by the first atom: structures of ever new sizes would bring ever new names.
+        again = not self.keep or last_layer
+        name = ("again", tensors, part.number) if again else ("kept", part.layer, part.number, part.block)
         rows, tensor_rows = (m * count, config.channels), (8 * count, tensors)
         shapes = (
             rows, (count,), rows, rows, rows, (count, config.scalar_channels),
             tensor_rows, tensor_rows, (count, tensors), (count,),
         )  # fmt: skip
-        return Block(*(self.space.get((field, *name), *s) for field, s in zip(Block._fields, shapes, strict=True)))
+        return Block(*self.space.arrays(name, shapes))
 
-    def sums(self, layer: int, number: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def sums(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return the arrays for the sums over neighbours."""
-        config, (q, _, t) = self.engine.config, self.sent[layer]
-        components, n = (config.l_max + 1) ** 2, config.radial_functions
-        a = self.space.get(("sums", number), components, count, n * q.shape[1])
-        return a, self.space.get(("passed", number), 8, count, n * (t.shape[1] // 8))
+        config, (q, _, t) = self.engine.config, self.sent[part.layer]
+        components, n, count = (config.l_max + 1) ** 2, config.radial_functions, part.last - part.first
+        a = self.space.get(("sums", part.number), components, count, n * q.shape[1])
+        return a, self.space.get(("passed", part.number), 8, count, n * (t.shape[1] // 8))
 
-    def receive(self, layer: int, number: int, first: int, last: int, kept: Block, scalars: np.ndarray) -> None:
+    def receive(self, part: Part, kept: Block, scalars: np.ndarray) -> None:
         """Fill what is kept of a block, and its new scalars, from its neighbours."""
         engine, atoms = self.engine, self.atoms
+        layer, _, _, first, last = part
         weights, numbers = engine.weights[layer], atoms.numbers[first:last]
-        a, p = self.sums(layer, number, last - first)
-        trick = atoms.first.combined is not None and layer == 0
-        compiled = engine.kernels_of_first(atoms.first) if layer == 0 else engine.kernels[layer]
+        a, p = self.sums(part)
+        compiled = engine.kernels[layer] if layer else engine.kernels_of_first(atoms.first)
         compiled.value(first, last, *self.fixed, *self.sent[layer], a, p)
-        if trick:
+        if layer == 0 and atoms.first.combined is not None:
             numba_mix.mix_elements(a, atoms.kinds[first:last], atoms.first.combined, weights, kept)
         else:
             numba_mix.mix(a, p, numbers, weights, kept)
@@ -171,26 +206,24 @@ class _Passes:
             weights, kept, scalars,
         )  # fmt: skip
 
-    def push_back(
-        self, layer: int, number: int, first: int, last: int, kept: Block, g_scalars: np.ndarray, g_tensors: np.ndarray
-    ) -> None:
+    def push_back(self, part: Part, kept: Block, g_scalars: np.ndarray, g_tensors: np.ndarray) -> None:
         """Take the cotangents of a block's new scalars and tensors back to senders, forces and virial."""
-        engine, atoms, edges, space = self.engine, self.atoms, self.edges, self.space
+        engine, atoms, edges = self.engine, self.atoms, self.edges
+        layer, number, _, first, last = part
         weights, numbers = engine.weights[layer], atoms.numbers[first:last]
-        shape = kept.density.shape
-        g_density, g_partner, g_product, more_density, more_partner = (
-            space.get((name, number), *shape) for name in ("g_d", "g_b", "g_p", "more_d", "more_b")
+        g_density, g_partner, g_product, more_density, more_partner = self.space.arrays(
+            ("cotangents", number), (kept.density.shape,) * 5
         )
         numba_nodes.update_back(numbers, weights, kept, g_scalars, g_tensors, g_density, g_partner, g_product)
         self.couple(kept.partner, g_product, more_density)
         self.couple(kept.density, g_product, more_partner)
-        a, p = self.sums(layer, number, last - first)
+        a, p = self.sums(part)
         more = (kept, g_density, g_partner, more_density, more_partner)
         if layer == 0 and atoms.first.combined is not None:
             numba_mix.mix_elements_back(atoms.kinds[first:last], atoms.first.combined_back, weights, *more, a)
         else:
             numba_mix.mix_back(numbers, weights, *more, a, p)
-        compiled = engine.kernels_of_first(atoms.first) if layer == 0 else engine.kernels[layer]
+        compiled = engine.kernels[layer] if layer else engine.kernels_of_first(atoms.first)
         slabs = (slab[number] for slab in self.pulled[layer])
         compiled.adjoint(first, last, *self.fixed, *self.sent[layer], a, p, True, layer > 0, self.pulls, *slabs)
         numba_edges.collect(
@@ -203,13 +236,3 @@ class _Passes:
         components = (self.engine.config.l_max + 1) ** 2
         a, b, c = (array.reshape(components, -1) for array in (x, y, out))
         self.engine.couple(0, a.shape[1], a, b, c)
-
-
-def _shares(starts: np.ndarray) -> list[tuple[int, int]]:
-    """Split the centres into contiguous ranges of about equal work, one for each thread worth using."""
-    count = len(starts) - 1
-    work = starts + _EDGES_OF_AN_ATOM * np.arange(count + 1)
-    threads = max(1, min(MOST_THREADS or torch.get_num_threads(), int(work[-1]) // WORTH_A_THREAD, count))
-    cuts = np.searchsorted(work, work[-1] * np.arange(1, threads) / threads)
-    ends = [0, *cuts.tolist(), count]
-    return [(first, last) for first, last in itertools.pairwise(ends) if last > first]

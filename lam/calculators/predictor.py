@@ -6,8 +6,6 @@ The one way in which the ASE calculator and the command line ask a model for num
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,20 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from ase.data import chemical_symbols
 
 from lam import keys
 from lam.calculators.fast import FastPath
+from lam.calculators.head_choice import HeadChoice
 from lam.checkpoint import load
 from lam.data.graph import build_graph, collate
-from lam.errors import LamError, LamWarning, unknown_name
+from lam.errors import LamError, unknown_name
 from lam.model.kernels import BACKENDS, backend_for, use
 
 if TYPE_CHECKING:
     from lam.data.structure import Structure
     from lam.model.potential import Potential
-
-_LOG = logging.getLogger(__name__)
 
 _DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
 
@@ -95,11 +91,7 @@ class Predictor:
         own = load(model) if isinstance(model, (str, Path)) else copy.deepcopy(model)
         self.model = own.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
         self.head = head
-        self._head_index = None if head is None else self.model.head_index(head)
-        # Dynamics ask the same at every step, and large models have many heads.
-        self._covered = self.model.elements()
-        self._chosen: dict[tuple[frozenset[int], bool], int] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._choose_head = HeadChoice(self.model, head)
 
     def predict(self, structures: Sequence[Structure]) -> list[Prediction]:
         """Predict all ``structures`` in one batch.
@@ -109,7 +101,7 @@ class Predictor:
         """
         if not structures:
             return []
-        tasks = [self._task(structure) for structure in structures]
+        tasks = [self._choose_head(structure) for structure in structures]
         with nullcontext() if self.kernels == "auto" else use(self.kernels):
             self.kernels_used = backend_for(self.device, self.dtype, self.model.config.radial_functions)
             if self.device.type == "cpu" and self.kernels_used == "numba":
@@ -131,39 +123,9 @@ class Predictor:
         if waiting:
             yield from zip(waiting, self.predict(waiting), strict=True)
 
-    def choose_head(self, structure: Structure) -> int:
-        """Return the index of the head for ``structure``: the one asked for, or the model's choice.
-
-        Raises:
-            LamError: if no head covers an element, or (where none was asked for) no single head covers all.
-        """
-        wanted = frozenset(np.unique(structure.numbers).tolist())
-        nowhere = sorted(wanted - self._covered)
-        if nowhere:
-            names = ", ".join(f"{chemical_symbols[number]} (Z = {number})" for number in nowhere)
-            raise LamError(
-                f"{structure.where} contains {names}, which no head of this model covers: "
-                "fine-tune it on data with that element."
-            )
-        if self._head_index is not None:
-            self._warn_uncovered(structure, wanted)
-            return self._head_index
-        kind = (wanted, bool(structure.pbc.any()))
-        if kind not in self._chosen:
-            index = self._chosen[kind] = self.model.choose_head(wanted, structure.pbc)
-            if self._first_time("head", self.model.head_names[index]):
-                head = self.model.heads[index]
-                _LOG.info("no head was named: using '%s' (%s)", head.name, head.level_of_theory)
-        return self._chosen[kind]
-
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for copies and other processes: without what is made again at the first prediction."""
         return self.__dict__ | {"_fast": None}
-
-    def _task(self, structure: Structure) -> int:
-        task = self.choose_head(structure)
-        self._check_charge_and_spin(structure, task)
-        return task
 
     def _evaluate_fast(self, structures: Sequence[Structure], tasks: Sequence[int]) -> list[Prediction]:
         """Predict with the inference engine for CPUs."""
@@ -205,43 +167,6 @@ class Predictor:
             raise LamError(f"The model's energy or forces of {structure.where} are not finite numbers.")
         head = self.model.head_names[task]
         return Prediction(head=head, energy=energy, atom_energies=energies, forces=forces, stress=stress)
-
-    def _warn_uncovered(self, structure: Structure, wanted: frozenset[int]) -> None:
-        for number in sorted(wanted - self.model.elements(self.head)):
-            symbol = chemical_symbols[number]
-            if self._first_time("element", symbol):
-                heads = [name for name in self.model.head_names if number in self.model.elements(name)][:5]
-                warnings.warn(
-                    f"{structure.where}: the data of the head '{self.head}' has no {symbol}; what the model knows "
-                    f"of it comes from {', '.join(heads)}, and its reference energy is missing.",
-                    LamWarning,
-                    stacklevel=2,
-                )
-
-    def _check_charge_and_spin(self, structure: Structure, task: int) -> None:
-        info = self.model.heads[task]
-        for kind, value, neutral, trained in (
-            ("total charge", structure.total_charge, 0.0, info.charges),
-            ("spin multiplicity", structure.spin_multiplicity, 1.0, info.spin_multiplicities),
-        ):
-            used = neutral if value is None else float(value)
-            known = trained or [neutral]  # a head whose data states nothing learned neutral singlets
-            if used in known or not self._first_time(kind, f"{info.name} {used:g}"):
-                continue
-            stated = f"{used:g}" if value is not None else f"not stated, taken as {used:g}"
-            warnings.warn(
-                f"{structure.where}: the {kind} is {stated}, but the head '{info.name}' was trained on "
-                f"{', '.join(f'{number:g}' for number in known)} only.",
-                LamWarning,
-                stacklevel=2,
-            )
-
-    def _first_time(self, kind: str, text: str) -> bool:
-        """Is this the first time that something is to be said? (dynamics would repeat it at every step)"""
-        if (kind, text) in self._told:
-            return False
-        self._told.add((kind, text))
-        return True
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,7 +12,8 @@ from ase.data import covalent_radii
 from lam.data.neighbors import OVERLAP, _forget_pointer_types, close_gaps, complete_cell, warn_if_overlapping, wrap
 from lam.errors import LamError
 from lam.model.kernels import numba_edges
-from lam.model.kernels.threads import run, shares
+from lam.model.kernels.shares import shares
+from lam.model.kernels.threads import run
 
 if TYPE_CHECKING:
     from lam.data.structure import Structure
@@ -62,7 +63,8 @@ class VerletList:
     def __call__(self, structure: Structure) -> Neighbors:
         """Return the edges of a structure; warns where atoms overlap."""
         if not structure.positions.flags.writeable:  # the kernels are compiled for ordinary arrays
-            structure = dataclasses.replace(structure, positions=structure.positions.copy())
+            given, structure = structure.positions, copy.copy(structure)  # without checking all of it again
+            object.__setattr__(structure, "positions", given.copy())
         positions = self._follow(structure)
         if positions is None:
             positions = self._search(structure)
@@ -78,13 +80,14 @@ class VerletList:
             return None
         allowed = (0.5 * self.skin) ** 2
         positions = structure.positions
-        if not numba_edges.largest_move(positions, self._positions) <= allowed:  # true of NaN, too
-            if not self._pbc.any():
+        move = numba_edges.largest_move(positions, self._positions)
+        if not move <= allowed:
+            if not self._pbc.any() or not np.isfinite(move):
                 return None
             inverse = np.linalg.inv(complete_cell(self._cell, self._pbc))
             whole = np.round((positions - self._positions) @ inverse) * self._pbc
             positions = positions - whole @ self._cell
-            if not numba_edges.largest_move(positions, self._positions) <= allowed:
+            if numba_edges.largest_move(positions, self._positions) > allowed:
                 return None
         return positions if self._offset is None else positions + self._offset
 

@@ -28,9 +28,7 @@ def harmonics(directions: Tensor, l_max: int) -> Tensor:
     Returns:
         Shape (E, (l_max + 1)^2).
     """
-    return o3.spherical_harmonics(
-        list(range(l_max + 1)), directions, normalize=False, normalization="component"
-    )
+    return o3.spherical_harmonics(list(range(l_max + 1)), directions, normalize=False, normalization="component")
 
 
 def quadrature(l_max: int) -> tuple[Tensor, Tensor]:

@@ -155,6 +155,7 @@ def _orthogonalize(stack: Tensor) -> Tensor:
     stack = stack / stack.flatten(1).norm(dim=1).clamp(min=1e-20)[:, None, None]
     gram = stack @ stack.transpose(1, 2)
     identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    total = identity
     for iteration in range(_ITERATIONS):
         factor = a * identity + b * gram + c * (gram @ gram)
         total = factor @ total if iteration else factor

@@ -9,7 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from lam.model.kernels.threads import run, shares
+from lam.model.kernels.shares import shares
+from lam.model.kernels.threads import run
 
 RANGES = [(0, 1), (1, 2), (2, 3)]
 

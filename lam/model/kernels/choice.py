@@ -123,8 +123,8 @@ def _tell(name: str, device: str, why: str) -> None:
 @cache
 def _warn_of_many(n_radial: int) -> None:
     warnings.warn(
-        f"The model has {n_radial} radial functions; the fast kernels have room for {MAX_RADIAL}, so plain PyTorch, "
-        f"which is several times slower, computes its messages. Train with radial_functions={MAX_RADIAL} or fewer.",
+        f"The model has {n_radial} radial functions; the fast kernels have room for {MAX_RADIAL}, so plain PyTorch "
+        f"computes its messages, which is slower. Train with radial_functions={MAX_RADIAL} or fewer.",
         LamWarning,
         stacklevel=3,
     )

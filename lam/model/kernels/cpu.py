@@ -9,12 +9,21 @@ import torch
 from torch import Tensor
 
 from lam.model.kernels.numba_message import Kernels, kernels
-from lam.model.kernels.threads import run, shares
+from lam.model.kernels.shares import shares
+from lam.model.kernels.threads import run
 
 
 def message(
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
-    scale: Tensor, cutoff: float, l_max: int,
+    vectors: Tensor,
+    q: Tensor,
+    T: Tensor,
+    t: Tensor,
+    starts: Tensor,
+    neighbors: Tensor,
+    radii: Tensor,
+    scale: Tensor,
+    cutoff: float,
+    l_max: int,
 ) -> tuple[Tensor, Tensor]:
     """Return density and passed tensors; see :mod:`lam.model.kernels.ops` for all arguments."""
     compiled, fixed, ranges = _prepare(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
@@ -25,9 +34,20 @@ def message(
 
 
 def adjoint(
-    g_density: Tensor, g_passed: Tensor,
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
-    scale: Tensor, cutoff: float, l_max: int, want_vectors: bool, want_senders: bool,
+    g_density: Tensor,
+    g_passed: Tensor,
+    vectors: Tensor,
+    q: Tensor,
+    T: Tensor,
+    t: Tensor,
+    starts: Tensor,
+    neighbors: Tensor,
+    radii: Tensor,
+    scale: Tensor,
+    cutoff: float,
+    l_max: int,
+    want_vectors: bool,
+    want_senders: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients with respect to ``vectors, q, T, t``; what is not wanted may be zero."""
     compiled, fixed, ranges = _prepare(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
@@ -46,9 +66,22 @@ def adjoint(
 
 
 def second(
-    v: Tensor, v_q: Tensor, v_T: Tensor, v_t: Tensor, g_density: Tensor, g_passed: Tensor,
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
-    scale: Tensor, cutoff: float, l_max: int,
+    v: Tensor,
+    v_q: Tensor,
+    v_T: Tensor,
+    v_t: Tensor,
+    g_density: Tensor,
+    g_passed: Tensor,
+    vectors: Tensor,
+    q: Tensor,
+    T: Tensor,
+    t: Tensor,
+    starts: Tensor,
+    neighbors: Tensor,
+    radii: Tensor,
+    scale: Tensor,
+    cutoff: float,
+    l_max: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of ``<v, adjoint>`` with respect to ``g_density, g_passed, q, T, t``."""
     compiled, fixed, ranges = _prepare(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
@@ -82,8 +115,16 @@ class _Sums:
 
 
 def _prepare(
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
-    scale: Tensor, cutoff: float, l_max: int,
+    vectors: Tensor,
+    q: Tensor,
+    T: Tensor,
+    t: Tensor,
+    starts: Tensor,
+    neighbors: Tensor,
+    radii: Tensor,
+    scale: Tensor,
+    cutoff: float,
+    l_max: int,
 ) -> tuple[Kernels, tuple[Any, ...], list[tuple[int, int]]]:
     """Return the kernels, their arguments in order, and the ranges of centres."""
     double = vectors.dtype == torch.float64

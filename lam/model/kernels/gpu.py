@@ -21,8 +21,16 @@ EDGES = 16
 
 
 def message(
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
-    scale: Tensor, cutoff: float, l_max: int,
+    vectors: Tensor,
+    q: Tensor,
+    T: Tensor,
+    t: Tensor,
+    starts: Tensor,
+    neighbors: Tensor,
+    radii: Tensor,
+    scale: Tensor,
+    cutoff: float,
+    l_max: int,
 ) -> tuple[Tensor, Tensor]:
     """Return density and passed tensors; see :mod:`lam.model.kernels.ops` for all arguments."""
     job = _Job(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
@@ -34,9 +42,20 @@ def message(
 
 
 def adjoint(
-    g_density: Tensor, g_passed: Tensor,
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
-    scale: Tensor, cutoff: float, l_max: int, want_vectors: bool, want_senders: bool,
+    g_density: Tensor,
+    g_passed: Tensor,
+    vectors: Tensor,
+    q: Tensor,
+    T: Tensor,
+    t: Tensor,
+    starts: Tensor,
+    neighbors: Tensor,
+    radii: Tensor,
+    scale: Tensor,
+    cutoff: float,
+    l_max: int,
+    want_vectors: bool,
+    want_senders: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients with respect to ``vectors, q, T, t``; what is not wanted is zero."""
     job = _Job(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
@@ -49,9 +68,22 @@ def adjoint(
 
 
 def second(
-    v: Tensor, v_q: Tensor, v_T: Tensor, v_t: Tensor, g_density: Tensor, g_passed: Tensor,
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
-    scale: Tensor, cutoff: float, l_max: int,
+    v: Tensor,
+    v_q: Tensor,
+    v_T: Tensor,
+    v_t: Tensor,
+    g_density: Tensor,
+    g_passed: Tensor,
+    vectors: Tensor,
+    q: Tensor,
+    T: Tensor,
+    t: Tensor,
+    starts: Tensor,
+    neighbors: Tensor,
+    radii: Tensor,
+    scale: Tensor,
+    cutoff: float,
+    l_max: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of ``<v, adjoint>`` with respect to ``g_density, g_passed, q, T, t``."""
     job = _Job(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)

@@ -121,8 +121,22 @@ def collect(first, last, rows, neighbors, vectors, pulls, structure, forces, vir
 
 @_jit
 def repel(
-    first, last, rows, neighbors, vectors, radii, numbers, cutoff, reach_of_radii, coulomb, length, smallest,
-    structure, energies, forces, virials,
+    first,
+    last,
+    rows,
+    neighbors,
+    vectors,
+    radii,
+    numbers,
+    cutoff,
+    reach_of_radii,
+    coulomb,
+    length,
+    smallest,
+    structure,
+    energies,
+    forces,
+    virials,
 ):
     """Add the screened nuclear repulsion (:class:`lam.model.repulsion.Repulsion`) to energies, forces and virials."""
     for i in range(first, last):

@@ -259,16 +259,28 @@ def pull(w, ft, l_max, n_radial, out, begin, end):
             g11, g13 = ft(_D3) * w[(YBAR + 11) * LANES + e], ft(_D3) * w[(YBAR + 13) * LANES + e]
             g14 = ft(_F3) * w[(YBAR + 14) * LANES + e]
             w[DY * LANES + e] += (
-                zx * g9 + y * z * g10 + (ft(4.0) * y2 - ft(3.0) * x2 - z2) * g11 - ft(6.0) * x * y * g12
-                - ft(2.0) * x * z * g13 - ft(2.0) * x * y * g14 - ft(3.0) * x * z * g15
+                zx * g9
+                + y * z * g10
+                + (ft(4.0) * y2 - ft(3.0) * x2 - z2) * g11
+                - ft(6.0) * x * y * g12
+                - ft(2.0) * x * z * g13
+                - ft(2.0) * x * y * g14
+                - ft(3.0) * x * z * g15
             )
             w[(DY + 1) * LANES + e] += (
-                x * z * g10 + ft(8.0) * y * (x * g11 + z * g13)
-                + (ft(6.0) * y2 - ft(3.0) * (x2 + z2)) * g12 + (z2 - x2) * g14
+                x * z * g10
+                + ft(8.0) * y * (x * g11 + z * g13)
+                + (ft(6.0) * y2 - ft(3.0) * (x2 + z2)) * g12
+                + (z2 - x2) * g14
             )
             w[(DY + 2) * LANES + e] += (
-                ft(3.0) * x * z * g9 + x * y * g10 - ft(2.0) * x * z * g11 - ft(6.0) * y * z * g12
-                + (ft(4.0) * y2 - x2 - ft(3.0) * z2) * g13 + ft(2.0) * y * z * g14 + zx * g15
+                ft(3.0) * x * z * g9
+                + x * y * g10
+                - ft(2.0) * x * z * g11
+                - ft(6.0) * y * z * g12
+                + (ft(4.0) * y2 - x2 - ft(3.0) * z2) * g13
+                + ft(2.0) * y * z * g14
+                + zx * g15
             )
     for n in range(n_radial):
         for e in range(GROUP):

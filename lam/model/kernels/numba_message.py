@@ -116,8 +116,25 @@ def _adjoint(ft: type, L: int, NR: int, S: int, C: int) -> Callable[..., None]:
 
     @jit
     def adjoint(
-        first, last, rows, neighbors, vectors, radii, scale, cutoff, q, T, t, gA, gP,
-        want_vectors, want_senders, g_vectors, g_q, g_T, g_t,
+        first,
+        last,
+        rows,
+        neighbors,
+        vectors,
+        radii,
+        scale,
+        cutoff,
+        q,
+        T,
+        t,
+        gA,
+        gP,
+        want_vectors,
+        want_senders,
+        g_vectors,
+        g_q,
+        g_T,
+        g_t,
     ):
         w = np.zeros(ROWS * LANES, dtype=ft)
         Q = np.zeros(LANES * S, dtype=ft)
@@ -170,8 +187,28 @@ def _second(ft: type, L: int, NR: int, S: int, C: int) -> Callable[..., None]:
 
     @jit
     def second(
-        first, last, rows, neighbors, vectors, radii, scale, cutoff, q, T, t, gA, gP,
-        v, v_q, v_T, v_t, A, P, g_q, g_T, g_t,
+        first,
+        last,
+        rows,
+        neighbors,
+        vectors,
+        radii,
+        scale,
+        cutoff,
+        q,
+        T,
+        t,
+        gA,
+        gP,
+        v,
+        v_q,
+        v_T,
+        v_t,
+        A,
+        P,
+        g_q,
+        g_T,
+        g_t,
     ):
         w = np.zeros(ROWS * LANES, dtype=ft)
         Q, dQ = np.zeros(LANES * S, dtype=ft), np.zeros(LANES * S, dtype=ft)

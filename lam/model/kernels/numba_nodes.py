@@ -3,7 +3,7 @@
 These functions are :meth:`lam.model.layer.Layer.receive` written out, forward and backward. Features of a block of
 B atoms are (M B, C): one row for each component and atom, components outermost, so that all components of a degree
 are one matrix. A block is small enough that all of it stays in the cache from the messages to their adjoint.
-The tuples ``weights`` and ``kept`` are described in :mod:`lam.calculators.lowering`.
+The tuples ``weights`` are described in :mod:`lam.calculators.lowering`, ``kept`` in :mod:`lam.calculators.passes`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,11 @@ def _add_product(x, y, out):
 
 @_jit
 def normalize(x, factor):
-    """Divide by ``sqrt(1 + mean square)`` of each atom, in place; keep the factors."""
+    """Divide by ``sqrt(1 + mean square)`` of each atom, in place; keep the factors.
+
+    The formula of ``norm`` in :mod:`lam.model.kernels.numba_elementwise`, for the layout of a block and in place;
+    the next function is that of ``norm_adjoint``.
+    """
     atoms = len(factor)
     one = x.dtype.type(1)
     components = x.shape[0] // atoms

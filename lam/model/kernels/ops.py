@@ -118,8 +118,16 @@ def _shapes(q: Tensor, t: Tensor, scale: Tensor, l_max: int) -> tuple[tuple[int,
 
 @torch.library.custom_op("lam::message", mutates_args=())
 def message(
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
-    scale: Tensor, cutoff: float, l_max: int,
+    vectors: Tensor,
+    q: Tensor,
+    T: Tensor,
+    t: Tensor,
+    starts: Tensor,
+    neighbors: Tensor,
+    radii: Tensor,
+    scale: Tensor,
+    cutoff: float,
+    l_max: int,
 ) -> tuple[Tensor, Tensor]:
     """Return the density (M, N, n S) and the passed tensors (8, N, n C)."""
     _check(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
@@ -128,9 +136,20 @@ def message(
 
 @torch.library.custom_op("lam::message_adjoint", mutates_args=())
 def message_adjoint(
-    g_density: Tensor, g_passed: Tensor,
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
-    scale: Tensor, cutoff: float, l_max: int, want_vectors: bool, want_senders: bool,
+    g_density: Tensor,
+    g_passed: Tensor,
+    vectors: Tensor,
+    q: Tensor,
+    T: Tensor,
+    t: Tensor,
+    starts: Tensor,
+    neighbors: Tensor,
+    radii: Tensor,
+    scale: Tensor,
+    cutoff: float,
+    l_max: int,
+    want_vectors: bool,
+    want_senders: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients with respect to ``vectors, q, T, t``; what is not wanted may be zero."""
     _check(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
@@ -143,9 +162,22 @@ def message_adjoint(
 
 @torch.library.custom_op("lam::message_second", mutates_args=())
 def message_second(
-    v: Tensor, v_q: Tensor, v_T: Tensor, v_t: Tensor, g_density: Tensor, g_passed: Tensor,
-    vectors: Tensor, q: Tensor, T: Tensor, t: Tensor, starts: Tensor, neighbors: Tensor, radii: Tensor,
-    scale: Tensor, cutoff: float, l_max: int,
+    v: Tensor,
+    v_q: Tensor,
+    v_T: Tensor,
+    v_t: Tensor,
+    g_density: Tensor,
+    g_passed: Tensor,
+    vectors: Tensor,
+    q: Tensor,
+    T: Tensor,
+    t: Tensor,
+    starts: Tensor,
+    neighbors: Tensor,
+    radii: Tensor,
+    scale: Tensor,
+    cutoff: float,
+    l_max: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of ``<v, adjoint>`` with respect to ``g_density, g_passed, q, T, t``."""
     _check(vectors, q, T, t, starts, neighbors, radii, scale, cutoff, l_max)
