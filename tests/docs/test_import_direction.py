@@ -25,6 +25,7 @@ ALLOWED = {
     "evaluate": DATA | MODEL | {"checkpoint", "calculators", "testing"},
     "train": DATA | MODEL | {"checkpoint"},
     "label": DATA,
+    "corpus": DATA | MODEL | {"label", "evaluate"},
     "demo": DATA | MODEL | {"checkpoint", "calculators", "evaluate", "train", "label"},
     "cli": DATA | MODEL | {"checkpoint", "calculators", "evaluate", "train", "label"},
     "__init__": {"errors", "checkpoint", "calculators", "train"},
