@@ -250,7 +250,7 @@ def _print_engines(console: Console) -> None:
 
     table = Table(box=None, header_style="bold")
     for name in ("engine", "installed", "sound for", "periodic", "charge and spin"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "engine")
     for info in (*ENGINES, ASE_INFO):
         installed = f"{info.package} {info.installed}" if info.installed else f"no: pip install {info.extra}"
         table.add_row(info.name, installed, info.sound_for, info.periodic, info.state)

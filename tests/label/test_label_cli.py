@@ -52,6 +52,7 @@ def test_nothing_labelled_is_a_failure(trimers, tmp_path, capsys):
 
 
 def test_the_list_of_engines(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     assert main(["label", "--engines"]) == 0
     said = capsys.readouterr().out
     for word in ("gfn1", "gfn2", "gpaw", "pyscf", "ase:module.Class", "Gamma point", "k-points"):
