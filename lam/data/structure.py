@@ -67,8 +67,9 @@ class Structure:
         put("positions", self._array("positions", self.positions, (len(self.numbers), 3)))
         put("cell", self._array("cell", self.cell, (3, 3)))
         put("pbc", np.array(np.broadcast_to(self.pbc, 3), dtype=bool))
-        if self.energy is not None:
-            put("energy", float(self.energy))
+        for name in ("total_charge", "spin_multiplicity", "energy"):
+            if getattr(self, name) is not None:
+                put(name, float(getattr(self, name)))
         if self.forces is not None:
             put("forces", self._array("forces", self.forces, (len(self.numbers), 3)))
         if self.stress is not None:

@@ -214,3 +214,17 @@ def test_three_dialects_of_charge_and_spin(info, expected):
 def test_bad_charge_and_spin_are_refused(info, words):
     with pytest.raises(LamError, match=words):
         read_charge_and_spin(info, where="x#1")
+
+
+def test_numbers_of_numpy_become_plain_floats():
+    made = Structure(
+        numbers=[8],
+        positions=np.zeros((1, 3)),
+        cell=np.zeros((3, 3)),
+        pbc=False,
+        total_charge=np.int64(-1),
+        spin_multiplicity=np.int32(2),
+        energy=np.float32(1.5),
+    )
+    assert [type(value) for value in (made.total_charge, made.spin_multiplicity, made.energy)] == [float] * 3
+    assert (made.total_charge, made.spin_multiplicity, made.energy) == (-1.0, 2.0, 1.5)
