@@ -131,17 +131,22 @@ def _xyz_frames(path: Path) -> Iterator[tuple[int, Atoms]]:
     with open_text(path) as lines:
         for number in itertools.count():
             where = f"{path.name}#{number}"
-            text = _next_frame(lines, path, where)
+            text = next_frame(lines, path, where)
             if text is None:
                 return
             try:
                 atoms = next(iter(read_xyz(io.StringIO(text), 0)))
             except Exception as error:
-                raise LamError(f"Cannot understand {where}: {_one_line(error)}.") from None
+                raise LamError(f"Cannot understand {where}: {one_line(error)}.") from None
             yield number, atoms
 
 
-def _next_frame(lines: TextIO, path: Path, where: str) -> str | None:
+def next_frame(lines: TextIO, path: Path, where: str) -> str | None:
+    """Return the text of the next frame of an XYZ file, or ``None`` at its end.
+
+    Raises:
+        LamError: if the file is damaged, or does not go on with a frame; ``where`` names it.
+    """
     zst_errors = _zstd_errors(path)
     try:
         line = next((line for line in lines if line.strip()), None)
@@ -158,7 +163,7 @@ def _next_frame(lines: TextIO, path: Path, where: str) -> str | None:
             raise LamError(f"{where} has no atoms; remove the empty frame.")
         body = list(itertools.islice(lines, count + 1))
     except (*_DAMAGED, *zst_errors) as error:
-        raise LamError(f"'{path}' is damaged or truncated at frame {where}: {_one_line(error)}.") from None
+        raise LamError(f"'{path}' is damaged or truncated at frame {where}: {one_line(error)}.") from None
     if len(body) < count + 1:
         there = max(len(body) - 1, 0)
         raise LamError(f"'{path}' is truncated: {where} should have {count} atoms, and {there} are there.")
@@ -184,8 +189,9 @@ def _guarded(path: Path, start: Any) -> Iterator[Atoms]:
     try:
         yield from start()
     except Exception as error:  # ASE's readers raise every kind of exception on bad files
-        raise LamError(f"ASE cannot read '{path}': {_one_line(error)}. Is its ending right?") from None
+        raise LamError(f"ASE cannot read '{path}': {one_line(error)}. Is its ending right?") from None
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Return what an exception says as one line without a full stop."""
     return (" ".join(str(error).split()) or type(error).__name__).rstrip(".")

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lam.atomic_write import atomic_file
-from lam.data.readers import _next_frame, open_text
+from lam.data.readers import next_frame, open_text
 from lam.data.splits import SPLITS, Split, SplitSpec
 from lam.errors import LamError
 
@@ -57,7 +57,7 @@ def write_parts(source: Path, split: Split, spec: SplitSpec, folder: str | Path)
         record = stack.enter_context(atomic_file(paths["record"]))
         with open_text(source) as lines:
             for number, part in enumerate(split.names.tolist()):
-                text = _next_frame(lines, source, f"{source.name}#{number}")
+                text = next_frame(lines, source, f"{source.name}#{number}")
                 if text is None:
                     raise LamError(f"'{source}' changed while it was split: it has {number} frames now.")
                 files[part].write(text if text.endswith("\n") else text + "\n")

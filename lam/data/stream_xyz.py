@@ -13,7 +13,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lam.data.readers import COMPRESSIONS, XYZ_SUFFIXES, _next_frame, _one_line, open_text
+from lam.data.readers import COMPRESSIONS, XYZ_SUFFIXES, next_frame, one_line, open_text
 from lam.data.recipes.base import PART_STRUCTURES, Part, attempt, cut
 from lam.data.structure import Structure
 from lam.errors import LamError
@@ -72,7 +72,7 @@ def read_xyz_atoms(part: Part) -> Iterator[tuple[int, Atoms | LamError]]:
         first = _go_to(lines, part)
         for number in count(first) if part.stop is None else range(first, part.stop):
             where = f"{path.name}#{number}"
-            text = _next_frame(lines, path, where)
+            text = next_frame(lines, path, where)
             if text is None:
                 if number == 0:
                     raise LamError(f"'{path}' holds no structures.")
@@ -82,7 +82,7 @@ def read_xyz_atoms(part: Part) -> Iterator[tuple[int, Atoms | LamError]]:
             try:
                 yield number, next(iter(read_xyz(io.StringIO(text), 0)))
             except Exception as error:
-                yield number, LamError(f"Cannot understand {where}: {_one_line(error)}.")
+                yield number, LamError(f"Cannot understand {where}: {one_line(error)}.")
 
 
 def _go_to(lines: io.TextIOBase, part: Part) -> int:
