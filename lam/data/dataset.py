@@ -14,11 +14,11 @@ from lam.data.graph import AtomicGraph, build_graph
 from lam.data.shards import open_shard
 from lam.data.splits import SPLITS
 from lam.data.stream_splits import split_shard
+from lam.data.structure import Structure
 from lam.errors import unknown_name
 
 if TYPE_CHECKING:
     from lam.data.manifest import Manifest
-    from lam.data.structure import Structure
 
 
 class MultiTaskDataset(Dataset):
@@ -87,6 +87,17 @@ class MultiTaskDataset(Dataset):
             structure_id=row,
             dtype=self.dtype,
         )
+
+    def placeholder(self, item: int) -> AtomicGraph:
+        """Return an atom without labels, in place of a structure that cannot be read: nothing is learned from it."""
+        dataset, row = self.locate(item)
+        atom = Structure(
+            numbers=np.ones(1, dtype=np.int64),
+            positions=np.zeros((1, 3)),
+            cell=np.zeros((3, 3)),
+            pbc=np.zeros(3, dtype=bool),
+        )
+        return build_graph(atom, cutoff=self.cutoff, task=self.tasks[dataset], structure_id=row, dtype=self.dtype)
 
     def locate(self, item: int) -> tuple[int, int]:
         """Return ``(data set, row of its shard)`` of an item."""

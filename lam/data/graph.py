@@ -104,3 +104,36 @@ def collate(graphs: Sequence[AtomicGraph]) -> dict[str, Tensor]:
     first_atom = torch.cumsum(n_atoms, 0) - n_atoms
     batch[keys.EDGE_INDEX] += torch.repeat_interleave(first_atom, n_edges)
     return {key: batch[key] for key in BATCH_KEYS}
+
+
+def take(batch: dict[str, Tensor], structures: Tensor) -> dict[str, Tensor]:
+    """Return a batch of some structures of a batch, in the order given.
+
+    Args:
+        batch: as :func:`collate` returns it, on any device.
+        structures: which to take, (K,) int64.
+    """
+    atom_owner = batch[keys.BATCH]
+    edge_owner = atom_owner[batch[keys.EDGE_INDEX][1]]
+    place = torch.full_like(batch[keys.N_ATOMS], -1)
+    place[structures] = torch.arange(len(structures), device=place.device)
+    rows = {
+        "graph": structures,
+        "node": _rows(place[atom_owner]),
+        "edge": _rows(place[edge_owner]),
+    }
+    taken = {
+        key: batch[key].index_select(1 if key == keys.EDGE_INDEX else 0, rows[keys.KEYS[key].level])
+        for key in BATCH_KEYS
+    }
+    old_to_new = torch.empty_like(atom_owner)
+    old_to_new[rows["node"]] = torch.arange(len(rows["node"]), device=place.device)
+    taken[keys.EDGE_INDEX] = old_to_new[taken[keys.EDGE_INDEX]]
+    taken[keys.BATCH] = place[taken[keys.BATCH]]
+    return taken
+
+
+def _rows(place: Tensor) -> Tensor:
+    """Return where places are not -1, in the order of the places; equal ones in their own order."""
+    order = torch.argsort(place, stable=True)
+    return order[place[order] >= 0]

@@ -1,26 +1,36 @@
 """Batches by budget: filled up to so many atoms and edges, mixed from data sets, the same on any number of ranks.
 
-The plan is one endless sequence of structures, a pure function of the seed. It is made in pieces of fixed
-length. How often a data set occurs in a piece follows from its probability alone, so that the place in each
+The plan is one endless sequence of structures, a pure function of the seed and the mixture. It is made in pieces of
+fixed length. How often a data set occurs in a piece follows from its probability alone, so that the place in each
 data set's own stream (shuffled epoch after shuffled epoch) is known at the start of every piece without
-looking back. Global batches are cut from the sequence one after the other; only these cuts are replayed
-when a training resumes, which takes about a second for 100 000 steps.
+looking back. Global batches are cut from the sequence one after the other, each beginning where the last one ended:
+a training resumes at a *position* in the sequence, with batches of any size, and no structure is lost or repeated.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
 
+from lam.data.balance import ATOM_COST, costs_of, share
 from lam.data.dataset import MultiTaskDataset
+from lam.data.mixture import MixturePlan, Stage, plan_mixture
 from lam.errors import LamError
 
-PIECE = 16384  # structures, about
 _KEPT_ORDERS = 1_000_000  # structures, of each data set; smaller ones are passed through several times in a piece
+_KEPT_POSITIONS = 10_000  # steps: more than any loader reads ahead
+
+
+class Position(NamedTuple):
+    """Where a training stands: after so many steps, and so many structures of the sequence."""
+
+    step: int = 0
+    structures: int = 0
 
 
 class BudgetBatchSampler(Sampler[list[int]]):
@@ -29,7 +39,7 @@ class BudgetBatchSampler(Sampler[list[int]]):
     A global batch holds structures up to ``world_size`` times the budget of a rank, and at least
     ``min_structures`` (and one for each rank), even if one is larger than the budget: none is dropped.
     The same seed and the same *global* budget give the same global batches for every number of ranks up to
-    ``min_structures``. Shares are balanced by edges; a rank may exceed its own budget a little.
+    ``min_structures``. Shares are balanced by cost; a rank may exceed its own budget a little.
 
     Args:
         dataset: the structures.
@@ -39,12 +49,15 @@ class BudgetBatchSampler(Sampler[list[int]]):
             all structures equally often, 0 all data sets.
         weights: factor of each data set; by default those of the manifest.
         max_repeats: no data set is passed through more often than this in the whole training.
+        stages: parts of the training with further factors of the data sets.
+        plan: the mixture, as a training that is resumed has it; otherwise it follows from the arguments above.
         seed: of the order.
         total_steps: number of steps of the training.
-        start_step: first step, to resume.
+        start: where to begin, to resume. A step without a position is found by cutting all batches before it.
         rank: this process.
         world_size: number of processes.
         min_structures: least number of structures of a global batch.
+        atom_cost: time of an atom over that of an edge, for balancing.
     """
 
     def __init__(
@@ -56,12 +69,15 @@ class BudgetBatchSampler(Sampler[list[int]]):
         temperature: float = 0.5,
         weights: np.ndarray | None = None,
         max_repeats: float | None = None,
+        stages: Sequence[Stage] = (),
+        plan: MixturePlan | None = None,
         seed: int = 0,
         total_steps: int,
-        start_step: int = 0,
+        start: Position | int = 0,
         rank: int = 0,
         world_size: int = 1,
         min_structures: int = 2,
+        atom_cost: float = ATOM_COST,
     ) -> None:
         if not len(dataset):
             raise LamError(f"There is no structure to train on in the split '{dataset.split}'.")
@@ -71,43 +87,64 @@ class BudgetBatchSampler(Sampler[list[int]]):
         self.sizes, self.first = dataset.sizes, dataset.first
         self.budget_atoms = max_atoms * world_size
         self.budget_edges = math.inf if max_edges is None else max_edges * world_size
-        self.seed, self.total_steps, self.start_step = seed, total_steps, start_step
-        self.rank, self.world_size = rank, world_size
+        self.seed, self.total_steps, self.start = seed, total_steps, start
+        self.rank, self.world_size, self.atom_cost = rank, world_size, atom_cost
         self._orders: dict[int, dict[int, np.ndarray]] = {}
+        self._positions: dict[int, int] = {}
         self.least = max(min_structures, world_size)
         weights = dataset.weights if weights is None else np.asarray(weights, dtype=np.float64)
         wished = np.where(self.sizes > 0, weights * self.sizes.astype(np.float64) ** temperature, 0.0)
-        self.probabilities = wished / wished.sum()
-        if max_repeats is not None:
-            self.probabilities = self._limit_repeats(wished, max_repeats)
+        self.plan = plan or self._plan(wished, stages, max_repeats)
 
     def __len__(self) -> int:
-        return max(self.total_steps - self.start_step, 0)
+        return max(self.total_steps - (self.start.step if isinstance(self.start, Position) else self.start), 0)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.global_batches(self.start_step):
-            yield share(batch, self.n_edges[batch], self.world_size)[self.rank]
+        for batch in self.global_batches(self.start):
+            yield share(batch, self.costs(batch), self.world_size)[self.rank]
 
-    def global_batches(self, start: int = 0) -> Iterator[np.ndarray]:
-        """Yield the items of each global batch, from step ``start`` to the last."""
-        step = 0
+    def costs(self, items: np.ndarray) -> np.ndarray:
+        """Return the cost of items by which shares are balanced."""
+        return costs_of(self.n_atoms[items], self.n_edges[items], self.atom_cost)
+
+    def global_batches(self, start: Position | int = 0) -> Iterator[np.ndarray]:
+        """Yield the items of each global batch, from ``start`` to the last step."""
+        step, position = start if isinstance(start, Position) else (0, 0)
+        first = start.step if isinstance(start, Position) else start
+        self._positions[step] = position
+        pieces = self._pieces(position)
         left = np.empty(0, dtype=np.int64)
-        piece = 0
         while step < self.total_steps:
-            sequence = np.concatenate([left, self._piece(piece)])
-            piece += 1
+            sequence = np.concatenate([left, next(pieces)])
             cuts = self._cuts(sequence)
             for begin, end in itertools.pairwise(cuts):
                 if step >= self.total_steps:
                     return
-                if step >= start:
+                step, position = step + 1, position + end - begin
+                self._positions[step] = position
+                self._positions.pop(step - _KEPT_POSITIONS, None)
+                if step > first:
                     yield sequence[begin:end]
-                step += 1
             left = sequence[cuts[-1] :]
+
+    def position(self, step: int) -> Position:
+        """Return the position after ``step`` steps, which have been drawn and not long ago."""
+        return Position(step, self._positions[step])
+
+    def seen(self, position: int) -> np.ndarray:
+        """Return how often each item is among the first ``position`` structures of the sequence, (S,) int64."""
+        counts = np.zeros(len(self.n_atoms), dtype=np.int64)
+        for piece in self._pieces(0):
+            counts += np.bincount(piece[:position], minlength=len(counts))
+            position -= len(piece)
+            if position <= 0:
+                return counts
+        raise AssertionError("the sequence has no end")
 
     def repeats(self) -> np.ndarray:
         """Return about how often each data set is passed through in the whole training, (D,)."""
-        passes = self.probabilities * self._expected_draws(self.probabilities)
+        mean = self._mean_probabilities(self.plan, self._expected_draws(self.plan.probabilities[-1]))
+        passes = mean * self._expected_draws(mean)
         return np.divide(passes, self.sizes, out=np.zeros(len(self.sizes)), where=self.sizes > 0)
 
     def _cuts(self, sequence: np.ndarray) -> list[int]:
@@ -124,11 +161,17 @@ class BudgetBatchSampler(Sampler[list[int]]):
             cuts.append(ends[cuts[-1]])
         return cuts
 
+    def _pieces(self, position: int) -> Iterator[np.ndarray]:
+        """Yield the sequence from a position on, piece by piece."""
+        number, offset = self.plan.locate(position)
+        for piece in itertools.count(number):
+            yield self._piece(piece)[offset:]
+            offset = 0
+
     def _piece(self, number: int) -> np.ndarray:
         """Return the items of one piece of the sequence."""
-        parts = [
-            self._stream(d, self._place(d, number), self._place(d, number + 1)) for d in np.flatnonzero(self.sizes)
-        ]
+        piece = self.plan.piece(number)
+        parts = [self._stream(d, int(piece.begin[d]), int(piece.end[d])) for d in np.flatnonzero(self.sizes)]
         sequence = np.concatenate(parts)
         # Streams are merged at random, each keeping its own order: no structure before its turn.
         owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
@@ -136,9 +179,6 @@ class BudgetBatchSampler(Sampler[list[int]]):
         merged = np.empty_like(sequence)
         merged[np.argsort(owner, kind="stable")] = sequence
         return merged
-
-    def _place(self, dataset: int, piece: int) -> int:
-        return math.floor(self.probabilities[dataset] * PIECE * piece)
 
     def _stream(self, dataset: int, begin: int, end: int) -> np.ndarray:
         """Return the items at places ``begin`` to ``end`` of a data set's stream of shuffled epochs."""
@@ -172,22 +212,24 @@ class BudgetBatchSampler(Sampler[list[int]]):
         per_step = min(self.budget_atoms / mean[0], self.budget_edges / max(mean[1], 1e-9))
         return self.total_steps * max(per_step, self.least)
 
-    def _limit_repeats(self, wished: np.ndarray, max_repeats: float) -> np.ndarray:
-        """Lower the share of data sets that would repeat too often; the others take over what is freed."""
-        probabilities = wished / wished.sum()
-        limited = np.zeros(len(wished), dtype=bool)
-        for _ in range(100):  # the number of draws depends on the shares: repeat until they agree
-            most = max_repeats * self.sizes / self._expected_draws(probabilities)
-            limited |= probabilities > most
-            free = wished * ~limited
-            if not free.sum() or most[limited].sum() >= 1:
-                return self.sizes / self.sizes.sum()  # the limit cannot be kept: everything equally often
-            updated = np.where(limited, most, free / free.sum() * (1 - most[limited].sum()))
-            settled = np.allclose(updated, probabilities, rtol=1e-4, atol=0)
-            probabilities = updated
-            if settled:
+    def _plan(self, wished: np.ndarray, stages: Sequence[Stage], max_repeats: float | None) -> MixturePlan:
+        """Return the mixture: the shares that are wished for, but for data sets that would repeat too often."""
+        mean = wished / wished.sum()
+        plan = plan_mixture(self.sizes, wished, stages, None)
+        for _ in range(100):  # the number of draws depends on the shares, and they on it: repeat until they agree
+            draws = self._expected_draws(mean)
+            limit = None if max_repeats is None else max_repeats * self.sizes / draws
+            plan = plan_mixture(self.sizes, wished, stages, round(draws), limit)
+            before, mean = mean, self._mean_probabilities(plan, draws)
+            if np.allclose(mean, before, rtol=1e-4, atol=0):
                 break
-        return probabilities
+        return plan
+
+    @staticmethod
+    def _mean_probabilities(plan: MixturePlan, draws: float) -> np.ndarray:
+        """Return the share of each data set in the whole training, (D,)."""
+        lengths = np.array([*plan.lengths, max(draws - sum(plan.lengths), 1.0)])
+        return np.average(plan.probabilities, axis=0, weights=lengths)
 
 
 class SequentialBudgetSampler(Sampler[list[int]]):
@@ -232,21 +274,6 @@ class SequentialBudgetSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)
-
-
-def share(items: np.ndarray, costs: np.ndarray, ranks: int) -> list[list[int]]:
-    """Deal items out so that the ranks' costs are close: the costliest first, each to the least loaded.
-
-    Every rank gets at least one item if there are enough; each share keeps the order of ``items``.
-    """
-    if ranks == 1:
-        return [items.tolist()]
-    loads = np.zeros(ranks)
-    owner = np.empty(len(items), dtype=np.int64)
-    for place in np.argsort(-costs, kind="stable"):
-        owner[place] = np.argmin(loads)
-        loads[owner[place]] += costs[place] + 1.0  # an item without edges still costs something
-    return [items[owner == rank].tolist() for rank in range(ranks)]
 
 
 def _spaced(items: np.ndarray, count: int | None) -> np.ndarray:

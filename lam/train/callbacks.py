@@ -1,14 +1,13 @@
-"""What happens around the steps of a training: averaging, resumable states, a line of progress."""
+"""What happens around the steps of a training: averaging, a line of progress."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from lam.train.logs import CsvLog
@@ -55,6 +54,10 @@ class Averaging(WeightAveraging):
         average.n_averaged += 1
         self._latest_update_step = trainer.global_step
 
+    def tensors(self) -> list[Tensor]:
+        """Return the averaged weights, while a training runs."""
+        return list(self._average_model.module.parameters())
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average into the model."""
         super().on_train_end(trainer, pl_module)
@@ -68,37 +71,6 @@ class Averaging(WeightAveraging):
         """
         if not self._applied:
             self.on_train_end(trainer, module)
-
-
-class ResumableState(Checkpoint):
-    """Writes ``last.ckpt``, from which a training goes on as if it had never stopped.
-
-    Where a step is validated the state is written after the validation, so that a kill in between
-    repeats the step and with it the validation: nothing is missing in the log.
-
-    Args:
-        path: the file; it is replaced in one step.
-        every: steps between states. One more is written after the last step.
-        validate_every: steps between validations; None if there are none.
-    """
-
-    def __init__(self, path: Path, every: int, validate_every: int | None) -> None:
-        super().__init__()
-        self.path, self.every, self.validate_every = path, every, validate_every
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Write the state if it is due and the step is not validated."""
-        if not (self.validate_every and trainer.global_step % self.validate_every == 0):
-            self._save(trainer)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the state of a step that is validated."""
-        self._save(trainer)
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        step = trainer.global_step
-        if step and (step % self.every == 0 or step == trainer.max_steps):
-            trainer.save_checkpoint(self.path)
 
 
 class Progress(pl.Callback):

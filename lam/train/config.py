@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from lam.config import Section
+from lam.data.balance import ATOM_COST
 from lam.model import ModelConfig, preset
 
 
@@ -23,6 +24,11 @@ class BatchSection(Section):
     """Most times that a structure is seen in the whole training; caps the share of small data sets."""
     workers: int = Field(1, ge=0)
     """Processes that read data and build neighbour lists, per training process; 0 does it in line."""
+    atom_cost: float = Field(ATOM_COST, ge=0)
+    """Time of an atom in units of that of an edge, by which the work of a step is divided among processes."""
+    parts: int = Field(1, ge=1)
+    """Parts in which a process works through its share of a step, one after the other, to save memory: gradients
+    are accumulated, and the result is the same. A part for which memory does not suffice is halved in any case."""
     cache_mb: float = Field(256.0, ge=0)
     """Room for graphs that are kept in memory once built, MB per process that reads data: for small data sets."""
 
@@ -73,6 +79,8 @@ class LossSection(Section):
     """What is made of a stress error, as for forces."""
     huber_delta: float = Field(0.05, gt=0)
     """Error, in units of the head's scale, up to which ``huber`` is quadratic."""
+    heads: dict[str, float] = {}
+    """Factors of the loss of single heads, by name; 1 for those not named. 0 leaves a head's labels out."""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -83,6 +91,29 @@ class LossSection(Section):
     def kinds(self) -> dict[str, str]:
         """Kind of each term."""
         return {"energy": self.energy_kind, "forces": self.forces_kind, "stress": self.stress_kind}
+
+
+class FaultsSection(Section):
+    """What happens when a step, or a structure, goes wrong."""
+
+    spike: float = Field(100.0, ge=0)
+    """A step whose loss is more than this many times the median of the last 200 is skipped; 0: never."""
+    skip: int = Field(10, ge=0)
+    """Steps that may be skipped in a row, because loss or gradient is not finite or jumps, before the training goes
+    back to its last good weights; 0: the first such step ends the training."""
+    rollbacks: int = Field(3, ge=0)
+    """How often it may go back without a good state in between before it ends."""
+    damaged: Literal["fail", "skip"] = "fail"
+    """What happens when a structure cannot be read from its shard: the training ends, or goes on without it."""
+
+
+class CurriculumStage(Section):
+    """A part of the training with a mixture of its own."""
+
+    until: float = Field(gt=0, le=1)
+    """Where it ends, as a fraction of the steps (about: it is a number of structures that is counted)."""
+    weights: dict[str, float] = {}
+    """Factors of the shares of data sets, by name; 1 for those not named. 0 leaves a data set out."""
 
 
 class LogSection(Section):
@@ -96,6 +127,10 @@ class LogSection(Section):
     """Largest number of structures of each data set that a validation uses."""
     checkpoint_every: int = Field(500, ge=1)
     """Steps between resumable checkpoints."""
+    keep: int = Field(1, ge=1)
+    """How many of the last resumable checkpoints are kept, besides the best."""
+    tensorboard: bool = False
+    """Log to TensorBoard too: files below ``output``."""
     wandb: Literal["none", "offline", "online"] = "none"
     """Log to Weights & Biases too; "offline" writes files to sync later with `wandb sync`."""
     wandb_project: str = "lam"
@@ -130,6 +165,9 @@ class PretrainConfig(Section):
     batch: BatchSection = BatchSection()
     optimizer: OptimizerSection = OptimizerSection()
     loss: LossSection = LossSection()
+    curriculum: list[CurriculumStage] = []
+    """Parts of the training with mixtures of their own, in order; the last one ends at 1. Empty: one mixture."""
+    faults: FaultsSection = FaultsSection()
     final_loss: dict[str, Any] = {}
     """Changes to ``loss`` while the learning rate decays, e.g. a larger weight of the energy."""
     log: LogSection = LogSection()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -11,8 +13,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lam.data.dataset import MultiTaskDataset, one_thread
 from lam.data.graph import AtomicGraph, collate
-from lam.data.sampler import BudgetBatchSampler, SequentialBudgetSampler
-from lam.train.config import BatchSection
+from lam.data.mixture import MixturePlan, Stage
+from lam.data.sampler import BudgetBatchSampler, Position, SequentialBudgetSampler
+from lam.errors import LamError, LamWarning, unknown_name
+from lam.train.config import BatchSection, CurriculumStage
 
 
 class ResumingSampler(Sampler[list[int]]):
@@ -40,10 +44,11 @@ class CachedGraphs(Dataset):
     Args:
         dataset: the structures.
         megabytes: room; 0 keeps nothing.
+        skip_damaged: in place of a structure that cannot be read, return one without labels, and warn.
     """
 
-    def __init__(self, dataset: MultiTaskDataset, megabytes: float) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: MultiTaskDataset, megabytes: float, *, skip_damaged: bool = False) -> None:
+        self.dataset, self.skip_damaged = dataset, skip_damaged
         self.room = megabytes * 1e6
         self._graphs: dict[int, AtomicGraph] = {}
 
@@ -54,12 +59,21 @@ class CachedGraphs(Dataset):
         """Return a graph, which must not be changed."""
         graph = self._graphs.get(item)
         if graph is None:
-            graph = self.dataset[item]
+            graph = self._read(item)
             size = sum(v.nbytes for v in graph._store._mapping.values() if isinstance(v, Tensor))
             if size <= self.room:
                 self.room -= size
                 self._graphs[item] = graph
         return graph
+
+    def _read(self, item: int) -> AtomicGraph:
+        try:
+            return self.dataset[item]
+        except LamError as error:
+            if not self.skip_damaged:
+                raise
+            warnings.warn(f"{error} The training goes on without it.", LamWarning, stacklevel=2)
+            return self.dataset.placeholder(item)
 
 
 class DataModule(pl.LightningDataModule):
@@ -72,6 +86,8 @@ class DataModule(pl.LightningDataModule):
         steps: steps of the whole training.
         seed: of the order.
         validation_structures: largest number of structures of each data set in a validation.
+        curriculum: parts of the training with mixtures of their own.
+        skip_damaged: go on without structures that cannot be read.
     """
 
     def __init__(
@@ -83,16 +99,26 @@ class DataModule(pl.LightningDataModule):
         steps: int,
         seed: int,
         validation_structures: int,
+        curriculum: Sequence[CurriculumStage] = (),
+        skip_damaged: bool = False,
     ) -> None:
         super().__init__()
         self.train, self.val = train, val
-        self._val_graphs = None if val is None else CachedGraphs(val, batch.cache_mb)
+        self.curriculum, self.skip_damaged = curriculum, skip_damaged
+        self._plan: MixturePlan | None = None
+        self._start: Position | None = None
+        self._sampler: BudgetBatchSampler | None = None
+        self._val_graphs = None if val is None else CachedGraphs(val, batch.cache_mb, skip_damaged=skip_damaged)
         self.batch, self.steps, self.seed = batch, steps, seed
         self.validation_structures = validation_structures
         self.validation_is_padding = False
 
-    def sampler(self, *, start_step: int, rank: int, world_size: int) -> BudgetBatchSampler:
-        """Return the batches of one process from a step on."""
+    def sampler(self, *, start: Position | int = 0, rank: int = 0, world_size: int = 1) -> BudgetBatchSampler:
+        """Return the batches of one process from a step on.
+
+        Raises:
+            LamError: if a stage of the curriculum names an unknown data set.
+        """
         return BudgetBatchSampler(
             self.train,
             self.batch.max_atoms,
@@ -102,17 +128,44 @@ class DataModule(pl.LightningDataModule):
             max_repeats=self.batch.max_repeats,
             seed=self.seed,
             total_steps=self.steps,
-            start_step=start_step,
+            stages=self._stages(),
+            plan=self._plan,
+            start=start,
             rank=rank,
             world_size=world_size,
+            atom_cost=self.batch.atom_cost,
         )
+
+    def _stages(self) -> list[Stage]:
+        names = self.train.names
+        for stage in self.curriculum:
+            for name in stage.weights:
+                if name not in names:
+                    raise unknown_name("data set of the curriculum", name, names)
+        return [
+            Stage(stage.until, np.array([stage.weights.get(name, 1.0) for name in names])) for stage in self.curriculum
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the training stands in its data, for its resumable state."""
+        if self._sampler is None:
+            return {}
+        position = self._sampler.position(self.trainer.global_step)
+        return {"plan": self._sampler.plan.state(), "step": position.step, "structures": position.structures}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where :meth:`state_dict` stood, whatever the number of processes is now."""
+        if state_dict:
+            self._plan = MixturePlan.from_state(state_dict["plan"])
+            self._start = Position(state_dict["step"], state_dict["structures"])
 
     def train_dataloader(self) -> DataLoader:
         """Return the batches from the trainer's step on."""
         trainer = self.trainer
-        sampler = self.sampler(start_step=trainer.global_step, rank=trainer.global_rank, world_size=trainer.world_size)
-        graphs = CachedGraphs(self.train, self.batch.cache_mb)
-        return self._loader(graphs, ResumingSampler(sampler), workers=self.batch.workers)
+        start = self._start or trainer.global_step
+        self._sampler = self.sampler(start=start, rank=trainer.global_rank, world_size=trainer.world_size)
+        graphs = CachedGraphs(self.train, self.batch.cache_mb, skip_damaged=self.skip_damaged)
+        return self._loader(graphs, ResumingSampler(self._sampler), workers=self.batch.workers)
 
     def val_dataloader(self) -> DataLoader | list:
         """Return this process's validation batches; read in line, so that no second worker starts each time."""

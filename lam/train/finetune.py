@@ -302,7 +302,6 @@ def _trainer(options: FinetuneConfig, log: Path, show: bool) -> pl.Trainer:
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=show,
-        gradient_clip_val=10.0,
         limit_val_batches=0,
         log_every_n_steps=min(10, options.steps),
         use_distributed_sampler=False,

@@ -1,10 +1,11 @@
-"""Logs of a training: one CSV file that survives kills and resumes, and Weights & Biases when asked."""
+"""Logs of a training: CSV files that survive kills and resumes; Weights & Biases and TensorBoard when asked."""
 
 from __future__ import annotations
 
 import csv
 import importlib.util
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lam.atomic_write import atomic_file
-from lam.errors import LamError
+from lam.errors import LamError, LamWarning
 
 STEP = "step"
 
@@ -32,6 +33,8 @@ class CsvLog(Logger):
         super().__init__()
         self.path = Path(path)
         self._columns: list[str] = []
+        self._waiting: list[dict[str, Any]] = []
+        self._failed = False
 
     @property
     def name(self) -> str:
@@ -55,11 +58,8 @@ class CsvLog(Logger):
         if not self.path.exists():
             return
         with open(self.path, newline="", encoding="utf-8") as handle:
-            reader = csv.DictReader(handle)
-            self._columns = list(reader.fieldnames or [])
-            # A line cut off by a kill has no whole number of columns, or no step.
-            rows = [row for row in reader if None not in row.values() and (row.get(STEP) or "").isdecimal()]
-        self._rewrite([row for row in rows if int(row[STEP]) <= step])
+            self._columns = list(csv.DictReader(handle).fieldnames or [])
+        self._rewrite([row for row in self._rows() if int(row[STEP]) <= step])
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -67,17 +67,37 @@ class CsvLog(Logger):
         row: dict[str, Any] = {key: float(value) for key, value in metrics.items() if key != "epoch"}
         # Lightning counts the step that is under way; the log counts steps done.
         row = {STEP: (-1 if step is None else step) + 1} | row
-        new = [key for key in row if key not in self._columns]
-        if new:
-            rows: list[dict[str, Any]] = []
-            if self.path.exists() and self._columns:
-                with open(self.path, newline="", encoding="utf-8") as handle:
-                    rows = list(csv.DictReader(handle))
-            self._columns += new
-            self._rewrite([*rows, row])
-            return
-        with open(self.path, "a", newline="", encoding="utf-8") as handle:
-            csv.DictWriter(handle, self._columns).writerow(row)
+        self._waiting.append(row)
+        try:
+            self._write()
+        except OSError as error:
+            if not self._failed:
+                warnings.warn(
+                    f"The log '{self.path}' could not be written ({error}); its rows are kept in memory and written "
+                    "when that is possible again.",
+                    LamWarning,
+                    stacklevel=2,
+                )
+            self._failed = True
+
+    def _write(self) -> None:
+        """Append the rows that wait; rewrite the file for new columns, or if a row may be cut off."""
+        new = [key for row in self._waiting for key in row if key not in self._columns]
+        if new or self._failed:
+            self._columns += list(dict.fromkeys(new))
+            self._rewrite([*self._rows(), *self._waiting])
+        else:
+            with open(self.path, "a", newline="", encoding="utf-8") as handle:
+                csv.DictWriter(handle, self._columns).writerows(self._waiting)
+        self._waiting, self._failed = [], False
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return the whole rows of the file."""
+        if not self.path.exists():
+            return []
+        with open(self.path, newline="", encoding="utf-8") as handle:
+            # A line cut off by a kill has no whole number of columns, or no step.
+            return [r for r in csv.DictReader(handle) if None not in r.values() and (r.get(STEP) or "").isdecimal()]
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         with atomic_file(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
@@ -101,3 +121,16 @@ def wandb_logger(*, name: str, project: str, folder: Path, offline: bool) -> Log
         os.environ.setdefault(variable, str((folder / "wandb").resolve()))
     os.environ.setdefault("WANDB_SILENT", "true")
     return WandbLogger(name=name, project=project, save_dir=folder, offline=offline)
+
+
+def tensorboard_logger(*, folder: Path) -> Logger:
+    """Return a logger that writes TensorBoard's files below ``folder``.
+
+    Raises:
+        LamError: if the package is not installed.
+    """
+    if importlib.util.find_spec("tensorboard") is None and importlib.util.find_spec("tensorboardX") is None:
+        raise LamError("log.tensorboard needs the package tensorboard: pip install 'lam[tensorboard]'.")
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(save_dir=folder, name="tensorboard", version="")

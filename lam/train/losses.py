@@ -36,7 +36,8 @@ def loss_sums(
     force_scale: Tensor,
     energy_scale: Tensor,
     loss: LossSection = _NORMS,
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    head_factors: Tensor | None = None,
+) -> dict[str, Tensor]:
     """Sum what the loss makes of the scaled errors over the labels present.
 
     Args:
@@ -45,9 +46,10 @@ def loss_sums(
         force_scale: force scale of each head, eV/Angstrom, (T,).
         energy_scale: energy scale of each head, eV, (T,).
         loss: the kinds of the terms.
+        head_factors: factor of each head's loss, (T,); by default 1.
 
     Returns:
-        For each term the sum over each structure, (G,), and the number of labels, ().
+        For each term the sum over each structure, (G,).
     """
     graph_scale = energy_scale.clamp(min=SMALLEST_SCALE)[batch[keys.TASK]]
     size = batch[keys.N_ATOMS].to(graph_scale.dtype)
@@ -74,8 +76,22 @@ def loss_sums(
         stress = _measure(stress_difference.flatten(1) * factor[:, None], kinds["stress"], delta)
 
     sums = {"energy": energy, "forces": forces, "stress": stress}
-    counts = {"energy": has_energy.sum(), "forces": (size * has_forces).sum(), "stress": has_stress.sum()}
-    return sums, {term: count.to(graph_scale.dtype) for term, count in counts.items()}
+    if head_factors is None:
+        return sums
+    factor = head_factors.to(energy.dtype)[batch[keys.TASK]]
+    return {term: values * factor for term, values in sums.items()}
+
+
+def label_masks(batch: dict[str, Tensor], head_factors: Tensor | None = None) -> Tensor:
+    """Return how many labels of each term each structure has that count, (terms, G) int64: one, or one an atom.
+
+    Args:
+        batch: labels and masks.
+        head_factors: factor of each head's loss, (T,): labels of heads with 0 do not count.
+    """
+    has_forces = batch[keys.N_ATOMS] * batch[keys.MASK_FORCES]
+    labels = torch.stack([batch[keys.MASK_ENERGY].long(), has_forces, batch[keys.MASK_STRESS].long()])
+    return labels if head_factors is None else labels * (head_factors > 0)[batch[keys.TASK]]
 
 
 def combine(sums: dict[str, Tensor], counts: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

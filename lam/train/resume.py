@@ -47,7 +47,7 @@ def check_settings(config: PretrainConfig, output: Path) -> None:
 
 def remember_settings(config: PretrainConfig, output: Path) -> None:
     """Write the full configuration beside the training, and clear away what a kill left half-written."""
-    for leftover in (output / "state").glob(".last.ckpt.*"):
+    for leftover in (output / "state").glob(".*.ckpt.*"):
         leftover.unlink(missing_ok=True)
     with atomic_file(output / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")

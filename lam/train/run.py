@@ -114,6 +114,8 @@ def _train(
         steps=config.steps,
         force_scale=torch.tensor([s.force_scale for s in statistics]),
         describe=data.train.name_of,
+        faults=config.faults,
+        parts=config.batch.parts,
     )
     resume = state_file(Path(config.output))
     with interruptible(trainer):
@@ -150,6 +152,8 @@ def _data_module(config: PretrainConfig, cutoff: float) -> DataModule:
         steps=config.steps,
         seed=config.seed,
         validation_structures=config.log.validation_structures,
+        curriculum=config.curriculum,
+        skip_damaged=config.faults.damaged == "skip",
     )
 
 

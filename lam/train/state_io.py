@@ -7,6 +7,7 @@ file and everything else, as JSON, into its metadata. The file is complete or ab
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lam.atomic_write import atomic_file
-from lam.errors import LamError
+from lam.errors import LamError, LamWarning
 
 FORMAT = "lam-training-state"
 VERSION = 1
@@ -28,11 +29,19 @@ class SafetensorsCheckpointIO(CheckpointIO):
     """Lightning plugin that writes and reads training states as safetensors."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write the state atomically."""
+        """Write the state atomically. If it cannot be written, warn: the training and the last state go on."""
         tensors: dict[str, Tensor] = {}
         header = {"format": FORMAT, "version": str(VERSION), "state": json.dumps(_encode(checkpoint, tensors))}
-        with atomic_file(path) as temporary:
-            save_file(tensors, temporary, metadata=header)
+        try:
+            with atomic_file(path) as temporary:
+                save_file(tensors, temporary, metadata=header)
+        except (OSError, SafetensorError) as error:
+            warnings.warn(
+                f"The training state '{path}' could not be written ({error}); the training goes on and tries again "
+                "when the next state is due. Make room, or what is trained since the last state is lost with a stop.",
+                LamWarning,
+                stacklevel=2,
+            )
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, **_: Any) -> dict[str, Any]:
         """Read a state back, on the CPU; Lightning moves it where it belongs.

@@ -12,13 +12,17 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import ClusterEnvironment, TorchElasticEnvironment
 
 from lam.errors import LamError
-from lam.train.callbacks import Averaging, Progress, ResumableState
+from lam.train.callbacks import Averaging, Progress
 from lam.train.config import PretrainConfig
-from lam.train.logs import CsvLog, wandb_logger
+from lam.train.faults import Rollback
+from lam.train.logs import CsvLog, tensorboard_logger, wandb_logger
 from lam.train.resume import state_file
+from lam.train.speed import Speed
 from lam.train.state_io import SafetensorsCheckpointIO
+from lam.train.states import ResumableState
 
 
 class Processes(NamedTuple):
@@ -76,8 +80,12 @@ def build_trainer(
     show = sys.stderr.isatty()
     callbacks = [
         averaging,
+        Rollback(averaging, config.log.checkpoint_every, config.faults),
         Progress(config.steps, csv),
-        ResumableState(state_file(output), config.log.checkpoint_every, validate_every if validates else None),
+        Speed(CsvLog(output / "log" / "speed.csv"), config.steps, config.log.every, config.batch.atom_cost),
+        ResumableState(
+            state_file(output), config.log.checkpoint_every, validate_every if validates else None, config.log.keep
+        ),
         *([TQDMProgressBar(refresh_rate=10)] if show else []),
         *extra,
     ]
@@ -92,7 +100,7 @@ def build_trainer(
         precision="64-true" if config.precision == "float64" else "32-true",
         callbacks=callbacks,
         logger=_loggers(config, csv),
-        plugins=[SafetensorsCheckpointIO()],
+        plugins=[SafetensorsCheckpointIO(), *_environment()],
         log_every_n_steps=config.log.every,
         val_check_interval=validate_every,
         check_val_every_n_epoch=None,
@@ -101,14 +109,21 @@ def build_trainer(
         use_distributed_sampler=False,
         enable_progress_bar=show,
         enable_model_summary=False,
-        gradient_clip_val=config.optimizer.gradient_clip,
         default_root_dir=output,
     )
 
 
+def _environment() -> list[ClusterEnvironment]:
+    """Under torchrun that SLURM started, Lightning would take the tasks of SLURM for the processes."""
+    return [TorchElasticEnvironment()] if TorchElasticEnvironment.detect() else []
+
+
 def _loggers(config: PretrainConfig, csv: CsvLog) -> list[Logger]:
-    if config.log.wandb == "none":
-        return [csv]
-    offline = config.log.wandb == "offline"
     folder = Path(config.output)
-    return [csv, wandb_logger(name=config.name, project=config.log.wandb_project, folder=folder, offline=offline)]
+    loggers: list[Logger] = [csv]
+    if config.log.wandb != "none":
+        offline = config.log.wandb == "offline"
+        loggers.append(wandb_logger(name=config.name, project=config.log.wandb_project, folder=folder, offline=offline))
+    if config.log.tensorboard:
+        loggers.append(tensorboard_logger(folder=folder))
+    return loggers

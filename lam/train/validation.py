@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 
 import torch
+from ase.data import chemical_symbols
 from torch import Tensor
 
 from lam import keys
+from lam.data.structure import MAX_ATOMIC_NUMBER
+from lam.train.processes import sum_over_processes
 
 SMALL_FORCES = 0.05
 """Mean absolute force component, eV/Angstrom, below which zero is hard to beat and sets are apart."""
@@ -39,6 +42,12 @@ class ErrorSums:
     def reset(self, device: torch.device) -> None:
         """Start anew."""
         self.sums = torch.zeros(len(self.heads), len(_COLUMNS), dtype=torch.float64, device=device)
+        self.by_element = torch.zeros(MAX_ATOMIC_NUMBER + 1, 2, dtype=torch.float64, device=device)
+
+    def sum_over_processes(self) -> None:
+        """Add what the other processes have."""
+        sum_over_processes(self.sums)
+        sum_over_processes(self.by_element)
 
     def add(self, output: dict[str, Tensor], batch: dict[str, Tensor]) -> None:
         """Add the errors of a batch."""
@@ -72,6 +81,9 @@ class ErrorSums:
             dim=1,
         )
         self.sums.index_add_(0, batch[keys.TASK], rows)
+        labelled = has_forces[batch[keys.BATCH]]
+        atoms = torch.stack([per_atom[:, 0] * labelled, 3.0 * labelled], dim=1)
+        self.by_element.index_add_(0, batch[keys.ATOMIC_NUMBERS], atoms)
 
     def summary(self) -> dict[str, float]:
         """Return errors per head, and the median force error relative to predicting zero forces."""
@@ -93,4 +105,18 @@ class ErrorSums:
         if ratios:
             values["val/force_ratio_median"] = float(torch.tensor(ratios).median())
             values["val/force_ratio_worst"] = max(ratios)
+        for element, (error, components) in enumerate(self.by_element.tolist()):
+            if components:
+                values[f"val/element/{chemical_symbols[element]}/force_mae"] = error / components
         return values
+
+
+def validation_error(summary: dict[str, float]) -> float | None:
+    """Return one number to compare states by, smaller is better; None if nothing was measured.
+
+    The median force error relative to zero forces; without forces to speak of the median energy error, eV/atom.
+    """
+    if "val/force_ratio_median" in summary:
+        return summary["val/force_ratio_median"]
+    energies = [value for key, value in summary.items() if key.endswith("/energy_mae")]
+    return float(torch.tensor(energies).median()) if energies else None

@@ -9,9 +9,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from lam import keys
+from lam.data.balance import imbalance, share
 from lam.data.dataset import MultiTaskDataset, one_thread
 from lam.data.graph import collate
-from lam.data.sampler import BudgetBatchSampler, SequentialBudgetSampler, share
+from lam.data.mixture import MixturePlan, Stage
+from lam.data.sampler import BudgetBatchSampler, SequentialBudgetSampler
 from lam.data.splits import SplitSpec
 from lam.errors import LamError
 
@@ -65,12 +67,61 @@ def test_the_same_seed_gives_the_same_batches(data):
 
 @pytest.mark.parametrize("piece", [16384, 64])
 def test_resuming_continues_exactly(data, monkeypatch, piece):
-    monkeypatch.setattr("lam.data.sampler.PIECE", piece)
+    monkeypatch.setattr("lam.data.mixture.PIECE", piece)
     whole = list(_sampler(data, total_steps=60))
     assert len(whole) == len(_sampler(data, total_steps=60)) == 60
     for start in (0, 1, 17, 59, 60):
-        resumed = _sampler(data, total_steps=60, start_step=start)
+        resumed = _sampler(data, total_steps=60, start=start)
         assert list(resumed) == whole[start:] and len(resumed) == 60 - start
+
+
+@pytest.mark.parametrize("piece", [16384, 64])
+def test_resuming_with_other_batches_loses_and_repeats_nothing(data, monkeypatch, piece):
+    monkeypatch.setattr("lam.data.mixture.PIECE", piece)
+    whole = list(chain.from_iterable(_sampler(data, total_steps=200)))
+    before = _sampler(data, total_steps=60)
+    begun = list(chain.from_iterable(islice(before, 17)))
+    position = before.position(17)
+    assert position == (17, len(begun)) and begun == whole[: len(begun)]
+    ranks = [
+        _sampler(data, total_steps=40, plan=before.plan, start=position, rank=rank, world_size=3, max_atoms=20)
+        for rank in range(3)
+    ]
+    steps = [sorted(chain.from_iterable(parts)) for parts in zip(*ranks, strict=True)]
+    assert len(steps) == 23
+    rest = list(chain.from_iterable(ranks[0].global_batches(position)))
+    assert sorted(chain.from_iterable(steps)) == sorted(rest)
+    assert rest == whole[len(begun) : len(begun) + len(rest)]
+    counts = before.seen(len(begun))
+    assert counts.sum() == len(begun) and counts.tolist() == np.bincount(begun, minlength=len(data)).tolist()
+
+
+def test_stages_change_the_mixture(data, monkeypatch):
+    monkeypatch.setattr("lam.data.mixture.PIECE", 64)
+    stages = [Stage(0.5, np.array([1.0, 0.0])), Stage(1.0, np.array([1.0, 1.0]))]
+    sampler = _sampler(data, total_steps=200, stages=stages)
+    batches = [[data.locate(item)[0] for item in batch] for batch in sampler]
+    first, last = list(chain.from_iterable(batches[:80])), list(chain.from_iterable(batches[120:]))
+    assert not any(first) and 0.1 < np.mean(last) < 0.9
+    again = MixturePlan.from_state(sampler.plan.state())
+    assert list(_sampler(data, total_steps=200, plan=again)) == list(sampler)
+    items = [item for batch in sampler for item in batch]
+    crystals = [item for item in items if data.locate(item)[0] == 0]
+    for begin in range(0, len(crystals) - data.sizes[0], int(data.sizes[0])):
+        assert set(crystals[begin : begin + data.sizes[0]]) == set(data.items_of(0).tolist())
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([Stage(0.5, np.ones(2)), Stage(0.5, np.ones(2))], "must rise from above 0 to 1"),
+        ([Stage(0.5, np.ones(2))], "must rise from above 0 to 1"),
+        ([Stage(0.5, np.zeros(2)), Stage(1.0, np.ones(2))], "every data set the weight 0"),
+    ],
+)
+def test_stages_that_cannot_be(data, stages, message):
+    with pytest.raises(LamError, match=message):
+        _sampler(data, stages=stages)
 
 
 def test_a_longer_training_begins_like_a_shorter_one(data):
@@ -107,7 +158,7 @@ def test_giants_are_not_dropped(data):
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
 def test_every_structure_is_seen_once_before_any_is_seen_twice(data, monkeypatch, temperature):
-    monkeypatch.setattr("lam.data.sampler.PIECE", 64)
+    monkeypatch.setattr("lam.data.mixture.PIECE", 64)
     orders = [[], []]
     for batch in _sampler(data, total_steps=120, temperature=temperature):
         for item in batch:
@@ -149,6 +200,20 @@ def test_shares_are_balanced():
     assert sorted(chain.from_iterable(parts)) == list(range(40))
     assert max(loads) - min(loads) < 100
     assert all(share(np.arange(3), np.zeros(3), 3))
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 16])
+def test_the_slowest_rank_has_little_more_work_than_the_mean(ranks):
+    rng = np.random.default_rng(1)
+    costs = np.round(rng.lognormal(5.0, 1.2, size=24 * ranks))
+    costs = np.minimum(costs, costs.sum() / ranks)
+    loads = np.array([costs[part].sum() for part in share(np.arange(len(costs)), costs, ranks)])
+    assert imbalance(loads) < 1.02
+
+
+def test_a_structure_that_cannot_be_divided_ends_the_balancing():
+    parts = share(np.arange(5), np.array([1000.0, 1, 1, 1, 1]), 2)
+    assert sorted(map(len, parts)) == [1, 4]
 
 
 def test_sequential_batches_hold_everything_once(data):

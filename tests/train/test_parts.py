@@ -22,10 +22,15 @@ from lam.train.config import LossSection, OptimizerSection, PretrainConfig
 from lam.train.data import CachedGraphs
 from lam.train.heads import head_statistics
 from lam.train.logs import CsvLog
-from lam.train.losses import SMALLEST_SCALE, combine, loss_sums
+from lam.train.losses import SMALLEST_SCALE, TERMS, combine, label_masks, loss_sums
 from lam.train.schedule import build_optimizer, decays, warmup_stable_decay
 from lam.train.state_io import SafetensorsCheckpointIO
 from lam.train.validation import ErrorSums
+
+
+def label_counts(batch):
+    """Return the number of labels of each term."""
+    return dict(zip(TERMS, label_masks(batch).double().sum(1), strict=True))
 
 
 def structure(**fields) -> Structure:
@@ -62,7 +67,7 @@ def test_losses_by_hand():
     }
     force_scale = torch.tensor([2.0, 0.01], dtype=torch.float64)  # the second is below the floor
     energy_scale = torch.tensor([0.5, 0.8], dtype=torch.float64)
-    sums, counts = loss_sums(output, batch, force_scale, energy_scale)
+    sums, counts = loss_sums(output, batch, force_scale, energy_scale), label_counts(batch)
     volume = 3.6 * 3.7 * 4.0
     assert torch.allclose(sums["energy"], torch.tensor([0.4 / 2 / 0.5, 1.0 / 2 / 0.8], dtype=torch.float64))
     assert torch.allclose(sums["forces"], torch.tensor([5.0 / 2.0, 0.0], dtype=torch.float64), atol=1e-5)
@@ -72,7 +77,7 @@ def test_losses_by_hand():
     expected = 2.0 * (0.4 + 0.625) / 2 + 3.0 * 2.5 / 4 + 0.5 * 0.01 * volume / 0.8 / 2
     assert float(total) == pytest.approx(expected, abs=1e-4)
     output[keys.FORCES] = batch[keys.LABEL_FORCES] + torch.tensor([0.1, 0.0, 0.0])
-    sums, _ = loss_sums(output, batch, force_scale, energy_scale)
+    sums = loss_sums(output, batch, force_scale, energy_scale)
     assert float(sums["forces"][1]) == pytest.approx(2 * 0.1 / SMALLEST_SCALE, abs=1e-4)
 
 
@@ -97,7 +102,7 @@ def test_kinds_of_force_loss(kind, large, small):
             keys.STRESS: batch[keys.LABEL_STRESS],
         }
         two = torch.full((1,), 2.0, dtype=torch.float64)
-        sums, _ = loss_sums(output, batch, two, two, loss)
+        sums = loss_sums(output, batch, two, two, loss)
         assert float(sums["forces"][0]) == pytest.approx(expected, abs=1e-5)
         assert float(sums["energy"][0]) == 0.0
 
@@ -111,7 +116,7 @@ def test_kinds_of_energy_loss():
     }
     one = torch.ones(1, dtype=torch.float64)
     for kind, expected in {"norm": 3.0, "mae": 3.0, "mse": 9.0, "huber": 3.0 - 0.25}.items():
-        sums, _ = loss_sums(output, batch, one, one, LossSection(energy_kind=kind, huber_delta=0.5))
+        sums = loss_sums(output, batch, one, one, LossSection(energy_kind=kind, huber_delta=0.5))
         assert float(sums["energy"][0]) == pytest.approx(expected)
 
 
@@ -121,10 +126,26 @@ def test_without_stress_labels_the_stress_is_not_needed():
     gradients = []
     for stress in (True, False):
         model.zero_grad()
-        sums, counts = loss_sums(model(batch, create_graph=True, stress=stress), batch, torch.ones(2), torch.ones(2))
+        sums = loss_sums(model(batch, create_graph=True, stress=stress), batch, torch.ones(2), torch.ones(2))
+        counts = label_counts(batch)
         combine(sums, counts, LossSection().weights).backward()
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     assert all(torch.allclose(one, two) for one, two in zip(*gradients, strict=True))
+
+
+def test_factors_of_heads():
+    model = potential()
+    graphs = [build_graph(structure(), cutoff=4.0, task=task, dtype=torch.float64) for task in (0, 1)]
+    batch = collate(graphs)
+    output = model(batch)
+    scales = (torch.ones(2).double(), model.energy_scale(torch.float64))
+    plain = loss_sums(output, batch, *scales)
+    factors = torch.tensor([3.0, 0.0])
+    weighted = loss_sums(output, batch, *scales, head_factors=factors)
+    for term in TERMS:
+        assert torch.allclose(weighted[term], plain[term] * factors.double())
+    assert label_masks(batch, factors).tolist() == [[1, 0], [2, 0], [1, 0]]
+    assert label_masks(batch).tolist() == [[1, 1], [2, 2], [1, 1]]
 
 
 @pytest.mark.parametrize("missing", ["energy", "forces", "stress"])
@@ -138,9 +159,10 @@ def test_missing_labels_have_no_influence(missing, fill):
 
     def gradients(batch):
         model.zero_grad()
-        sums, counts = loss_sums(
+        sums = loss_sums(
             model(batch, create_graph=True), batch, torch.ones(2).double(), model.energy_scale(torch.float64)
         )
+        counts = label_counts(batch)
         combine(sums, counts, LossSection().weights).backward()
         assert float(sums[missing].detach()[1]) == 0.0
         assert float(counts[missing]) == (2 if missing == "forces" else 1)
@@ -152,7 +174,7 @@ def test_missing_labels_have_no_influence(missing, fill):
     batch[label][-2 if missing == "forces" else -1 :] = fill
     assert all(torch.equal(one, two) for one, two in zip(before, gradients(batch), strict=True))
     # The term itself reaches only the rows of the head that has the label.
-    sums, _ = loss_sums(model(batch, create_graph=True), batch, torch.ones(2).double(), torch.ones(2).double())
+    sums = loss_sums(model(batch, create_graph=True), batch, torch.ones(2).double(), torch.ones(2).double())
     [rows] = torch.autograd.grad(sums[missing].sum(), [model.readout.weight])
     assert rows[0].any() and not rows[1].any()
 
@@ -160,7 +182,8 @@ def test_missing_labels_have_no_influence(missing, fill):
 def test_batch_without_any_label_of_a_kind_has_a_finite_loss():
     model = potential()
     batch = collate([build_graph(structure(forces=None, stress=None), cutoff=4.0, dtype=torch.float64)])
-    sums, counts = loss_sums(model(batch, create_graph=True), batch, torch.ones(2), torch.ones(2))
+    sums = loss_sums(model(batch, create_graph=True), batch, torch.ones(2), torch.ones(2))
+    counts = label_counts(batch)
     loss = combine(sums, counts, LossSection().weights)
     loss.backward()
     assert torch.isfinite(loss)

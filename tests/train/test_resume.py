@@ -131,7 +131,7 @@ def test_killed_at_arbitrary_moments(settings, tmp_path):
     assert kills
     pretrain(settings(output=str(tmp_path / "whole"), **changes))
     assert_same(tmp_path / "whole", tmp_path / "run")
-    assert os.listdir(tmp_path / "run" / "state") == ["last.ckpt"]
+    assert sorted(os.listdir(tmp_path / "run" / "state")) == ["best.ckpt", "last.ckpt"]
 
 
 def test_killed_with_data_workers(settings, tmp_path):

@@ -15,7 +15,7 @@ import lam
 from lam import keys
 from lam.data.dataset import MultiTaskDataset
 from lam.data.manifest import load_manifest
-from lam.errors import LamError
+from lam.errors import LamError, LamWarning
 from lam.train.config import PretrainConfig
 from lam.train.errors import dataset_errors
 from lam.train.run import pretrain
@@ -78,17 +78,76 @@ def test_log_rows_hold_what_happened_at_their_step(settings, tmp_path):
 def test_nan_label_stops_with_the_name_of_the_structure(settings, tmp_path):
     poison = Poison("label", 3)
     with pytest.raises(LamError) as error:
-        pretrain(settings(), callbacks=[poison])
+        pretrain(settings(faults={"skip": 0}), callbacks=[poison])
     name = ["metals", "argon"][poison.task]
-    assert f"{name}: {name}.extxyz#{poison.row} (row {poison.row})" in str(error.value)
-    assert "for 1 structure" in str(error.value)
+    assert (
+        f"Step 3: the loss is not finite; structure(s): {name}: {name}.extxyz#{poison.row} (row {poison.row})."
+        in str(error.value)
+    )
     assert not (tmp_path / "run" / "tiny").exists()
 
 
 def test_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(settings, tmp_path):
-    with pytest.raises(LamError, match=r"gradient of step 4 is not finite.*\.extxyz#"):
-        pretrain(settings(), callbacks=[Poison("gradient", 4)])
+    with pytest.raises(LamError, match=r"Step 4: the gradient is not finite.*\.extxyz#"):
+        pretrain(settings(faults={"skip": 0}), callbacks=[Poison("gradient", 4)])
     assert not (tmp_path / "run" / "tiny").exists()
+
+
+@pytest.mark.parametrize("what", ["label", "gradient"])
+def test_a_bad_step_is_skipped_and_named(what, settings, tmp_path):
+    weights = {}
+
+    class Look(pl.Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            weights[trainer.global_step] = [p.detach().clone() for p in module.parameters()]
+
+    with pytest.warns(LamWarning, match=r"Step 3: .* is not finite.*(metals|argon)\.extxyz#.*skipped"):
+        pretrain(settings(log={"every": 1}), callbacks=[Poison(what, 3), Look()])
+    assert all(torch.equal(a, b) for a, b in zip(weights[3], weights[4], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(weights[4], weights[5], strict=True))
+    rows = rows_of(tmp_path / "run" / "log" / "metrics.csv")
+    assert [float(row["train/skipped"]) for row in rows if row["train/skipped"]] == [0.0] * 3 + [1.0] * 9
+    assert all(torch.isfinite(p).all() for p in lam.load(tmp_path / "run" / "tiny").parameters())
+
+
+class PoisonFrom(pl.Callback):
+    """Spoils a label in every step of a range."""
+
+    def __init__(self, steps):
+        self.steps, self.weights, self.begin = steps, {}, None
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.global_step in self.steps:
+            batch[keys.LABEL_ENERGY][0] = float("inf")
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.weights[trainer.global_step] = [p.detach().clone() for p in module.parameters()]
+
+
+@pytest.mark.filterwarnings("ignore:Step")
+def test_many_bad_steps_go_back_to_the_last_good_weights(settings, capsys):
+    poison = PoisonFrom(range(4, 7))  # the last copy is of step 3
+    pretrain(settings(faults={"skip": 3}), callbacks=[poison])
+    assert "3 steps in a row were skipped; back to the weights of step 3" in capsys.readouterr().out
+    assert all(torch.equal(a, b) for a, b in zip(poison.weights[3], poison.weights[7], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(poison.weights[4], poison.weights[7], strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:Step")
+def test_bad_steps_without_end_end_the_training(settings, tmp_path):
+    with pytest.raises(LamError, match="went wrong again, after going back to step 3 2 times"):
+        pretrain(settings(steps=40, faults={"skip": 3, "rollbacks": 2}), callbacks=[PoisonFrom(range(4, 40))])
+    assert not (tmp_path / "run" / "tiny").exists()
+
+
+def test_a_loss_that_jumps_is_skipped(settings):
+    class Jump(pl.Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            if trainer.global_step == 60:
+                batch[keys.LABEL_ENERGY][0] += 1e6
+
+    with pytest.warns(LamWarning, match=r"Step 60: the loss is .* times what is usual; structure\(s\): [^;]*\.extxyz#"):
+        pretrain(settings(steps=64, log={"validate_every": 64, "checkpoint_every": 64}), callbacks=[Jump()])
 
 
 def test_randomness_of_the_caller_is_left_alone(settings):
