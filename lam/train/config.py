@@ -56,6 +56,8 @@ class OptimizerSection(Section):
     """Largest norm of the gradient."""
     ema_decay: float = Field(0.999, ge=0, lt=1)
     """Decay of the exponential moving average of the weights, which is what is evaluated and saved."""
+    shard: bool = False
+    """Divide the optimiser's state among the processes, to save memory with a large model. The result is the same."""
 
 
 Kind = Literal["norm", "mae", "mse", "huber"]

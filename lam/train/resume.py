@@ -13,7 +13,19 @@ from lam.errors import LamError
 from lam.train.config import PretrainConfig
 
 # May differ when a training goes on: they do not change what is learned from a step.
-_FREE = ("log", "output", "accelerator", "steps", "batch.workers", "batch.cache_mb", "refit_structures")
+_FREE = (
+    "log",
+    "output",
+    "accelerator",
+    "steps",
+    "batch.workers",
+    "batch.cache_mb",
+    "batch.parts",
+    "batch.atom_cost",
+    "optimizer.shard",
+    "faults",
+    "refit_structures",
+)
 
 
 def state_file(output: Path) -> Path:

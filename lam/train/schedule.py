@@ -11,6 +11,7 @@ from torch.optim import AdamW, Optimizer
 
 from lam.train.config import OptimizerSection
 from lam.train.muon import Muon
+from lam.train.sharding import ShardedOptimizer
 
 # Tables by element or task have rows that a batch does not touch: they must not shrink meanwhile.
 _NOT_DECAYED = (".gate.weight", "gain", "element", "readout")
@@ -43,12 +44,17 @@ def decays(step: int, steps: int, decay: float) -> bool:
 
 
 def build_optimizer(parameters: Iterable[tuple[str, nn.Parameter]], settings: OptimizerSection) -> Optimizer:
-    """Build AdamW or Muon, with weight decay on matrices only.
+    """Build AdamW or Muon, with weight decay on matrices only; its state is divided among processes if asked for.
 
     Args:
         parameters: names and trainable parameters.
         settings: the optimiser section.
     """
+    optimizer = _build(parameters, settings)
+    return ShardedOptimizer(optimizer) if settings.shard else optimizer
+
+
+def _build(parameters: Iterable[tuple[str, nn.Parameter]], settings: OptimizerSection) -> Optimizer:
     decayed: dict[str, nn.Parameter] = {}
     free: list[nn.Parameter] = []
     for name, parameter in parameters:

@@ -66,7 +66,7 @@ class Speed(pl.Callback):
         seconds, steps = time.perf_counter() - self._since, len(self._costs)
         sums = torch.tensor([self._atoms, seconds, self._busy], dtype=torch.float64, device=device)
         atoms, all_seconds, busy = sum_over_processes(sums).tolist()
-        memory = torch.tensor([_peak_memory(device) / 1e9], dtype=torch.float64, device=device)
+        memory = torch.tensor([peak_memory(device) / 1e9], dtype=torch.float64, device=device)
         per_step = seconds / steps
         return {
             "speed/atoms_per_second": atoms / seconds,
@@ -88,7 +88,7 @@ class Speed(pl.Callback):
         return float((costs.amax(0) / costs.mean(0)).mean())
 
 
-def _peak_memory(device: torch.device) -> float:
+def peak_memory(device: torch.device) -> float:
     """Return the most memory that this process has used, in bytes: on its GPU, or in all."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))

@@ -19,6 +19,7 @@ from lam.train.callbacks import Averaging, Progress
 from lam.train.config import PretrainConfig
 from lam.train.faults import Rollback
 from lam.train.logs import CsvLog, tensorboard_logger, wandb_logger
+from lam.train.rendezvous import join_processes
 from lam.train.resume import state_file
 from lam.train.speed import Speed
 from lam.train.state_io import SafetensorsCheckpointIO
@@ -90,8 +91,10 @@ def build_trainer(
         *extra,
     ]
     world = launched_processes()
+    device = accelerator(config.accelerator)
+    join_processes(gpu=device == "gpu")
     return pl.Trainer(
-        accelerator=accelerator(config.accelerator),
+        accelerator=device,
         devices=world.devices,
         num_nodes=world.nodes,
         strategy="ddp" if world.devices * world.nodes > 1 else "auto",
