@@ -8,10 +8,10 @@ Licence: not stated
 Labels (what it becomes: key in the source, unit, sign or meaning):
 
     positions: 'COORDINATES; MD_dump', fractional, lattice constants or Angstrom, as stated there
-    energy: 'final etot is; #TOTAL ENERGY#; !FINAL_ETOT_IS', eV; with smearing the free energy (from memory)
+    energy: 'final etot is; #TOTAL ENERGY#; !FINAL_ETOT_IS', eV; with smearing the free energy
     forces: 'TOTAL-FORCE', eV/Angstrom
     stress: 'TOTAL-STRESS; VIRIAL of MD_dump', kbar; positive under compression: the sign is turned
-    total_charge: 'nelec_delta of INPUT', e; minus the electrons added, where it is set
+    total_charge: 'nelec_delta, nelec of INPUT', e; minus the electrons added, where one is set
     spin_multiplicity: 'nupdown of INPUT'; nupdown + 1 where it is set
 
 The group is the calculation. Steps that did not converge are left out with a message. The form of the log is the one

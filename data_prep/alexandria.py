@@ -16,8 +16,8 @@ Labels (what it becomes: key in the source, unit, sign or meaning):
 
 The group is the material (mat_id). One functional for each folder of the download: convert them apart. 1D and 2D
 structures are periodic with vacuum. Keys, unit and sign in the trajectories are those that MACE's and other scripts
-read; where the entries hold their stress, and its unit, is from memory. sAlexandria (sAlex) comes as ASE LMDB: recipe
-salex.
+read; that the unit of the stress is the same in the entries is not confirmed. sAlexandria (sAlex) comes as ASE LMDB:
+recipe salex.
 
     python data_prep/alexandria.py alexandria/ -o data/alexandria
 """

@@ -14,8 +14,8 @@ Labels (what it becomes: key in the source, unit, sign or meaning):
     spin_multiplicity: -; not in the file; singlets
 
 The group of a structure is its formula. Conformers that have no label at this level are left out. The same file holds
-ani1x-tz and ani1ccx, which are other levels of theory: convert each to a data set of its own. Licence and the state
-of the molecules are from memory.
+ani1x-tz and ani1ccx, which are other levels of theory: convert each to a data set of its own. That all molecules are
+neutral singlets is not stated in the file.
 
     python data_prep/ani1ccx.py ani1x-release.h5 -o data/ani1ccx
 """

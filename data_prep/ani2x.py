@@ -2,7 +2,7 @@
 
 ANI-2x: H, C, N, O, F, S, Cl molecules from active learning (9.7e6 conformers)
 Source: https://doi.org/10.1021/acs.jctc.0c00121
-Files: ANI-2x-wB97X-631Gd.h5 (in a .tar.gz) from Zenodo, 10.5281/zenodo.10108941.
+Files: final_h5/ANI-2x-wB97X-631Gd.h5 (in a .tar.gz) from Zenodo, 10.5281/zenodo.10108942.
 Level of theory: wB97X/6-31G(d), Gaussian 09
 Licence: CC-BY-4.0
 
@@ -15,8 +15,9 @@ Labels (what it becomes: key in the source, unit, sign or meaning):
     spin_multiplicity: -; not in the file; singlets
 
 One group of the file for each number of atoms; the group of a structure is its formula. Files of the same release at
-other levels of theory (wB97M, B97-3c) have the same form: convert them to data sets of their own. Licence and the
-state of the molecules are from memory.
+other levels of theory (wB97M, B97-3c) have the same form: convert them to data sets of their own; whether their
+energies hold the D3 or VV10 corrections, which stand beside them, is not confirmed. That all molecules are neutral
+singlets is not stated in the file.
 
     python data_prep/ani2x.py ANI-2x-wB97X-631Gd.h5 -o data/ani2x
 """

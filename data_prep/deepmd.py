@@ -14,8 +14,8 @@ Labels (what it becomes: key in the source, unit, sign or meaning):
     spin_multiplicity: 'charge_spin.npy'; second column, 2S+1; 0 is not stated
 
 The group is the folder; for mixed type it is the formula. Frame parameters (fparam.npy) have no common meaning and
-are not read: a charge that stands there is lost. Data in single precision carry errors of up to 1e-7 of the total
-energy.
+are not read: a charge that stands there is lost; so are the moments of atoms (spin.npy, force_mag.npy), with a
+message. Data in single precision carry errors of up to 1e-7 of the total energy.
 
     python data_prep/deepmd.py systems/ -o data/deepmd
 """

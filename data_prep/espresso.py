@@ -1,21 +1,22 @@
 """Convert Quantum ESPRESSO to shards and a manifest.
 
-Quantum ESPRESSO: outputs of pw.x (scf, relax, vc-relax, md)
-Files: what pw.x prints: *.out, *.pwo, *.log, also .gz, .xz, .zst.
+Quantum ESPRESSO: outputs and XML files of pw.x (scf, relax, vc-relax, md)
+Files: what pw.x prints (*.out, *.pwo, *.log), or prefix.xml (data-file-schema.xml); also .gz, .bz2, .xz, .zst.
 Level of theory: not stated
 Licence: not stated
 
 Labels (what it becomes: key in the source, unit, sign or meaning):
 
-    positions: 'site list; ATOMIC_POSITIONS', alat, Bohr, Angstrom or crystal, as stated there
-    energy: '! total energy', Ry; with smearing this is the free energy F = E - TS
-    forces: 'Forces acting on atoms', Ry/Bohr; the first block: the total
-    stress: 'total stress', Ry/Bohr^3; positive under compression: the sign is turned
-    total_charge: 'number of electrons', e; valence electrons of the pseudopotentials less these
-    spin_multiplicity: '(up: , down: )'; difference + 1, where pw.x prints both
+    positions: 'site list, ATOMIC_POSITIONS; atomic_structure', as stated there; Bohr in XML
+    energy: '! total energy; etot', Ry; Hartree in XML; with smearing the free energy F = E - TS
+    forces: 'Forces acting on atoms; forces', Ry/Bohr; Hartree/Bohr in XML; the first block: the total
+    stress: 'total stress; stress', Ry/Bohr^3; Hartree/Bohr^3 in XML; positive under compression: the sign is turned
+    total_charge: 'number of electrons; tot_charge', e; valence electrons of the atoms less these
+    spin_multiplicity: '(up: , down: ); tot_magnetization'; difference + 1, where it was fixed
 
-The group is the calculation. Steps whose convergence was not achieved are left out with a message; so is a step that
-is cut off at the end of the file.
+The group is the calculation. Steps whose convergence was not achieved are left out with a message; so are outputs of
+nscf and bands, and a step that is cut off at the end of the file. Of a folder that holds both, the printed outputs
+are read.
 
     python data_prep/espresso.py espresso/ -o data/espresso
 """

@@ -1,7 +1,7 @@
 """Convert FHI-aims to shards and a manifest.
 
 FHI-aims: outputs of single points, relaxations and dynamics
-Files: what FHI-aims prints: aims.out, *.out, *.log, also .gz, .xz, .zst.
+Files: what FHI-aims prints: aims.out, *.out, *.log, also .gz, .bz2, .xz, .zst.
 Level of theory: not stated
 Licence: not stated
 

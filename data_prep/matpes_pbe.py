@@ -1,8 +1,8 @@
 """Convert MatPES to shards and a manifest.
 
-MatPES: static calculations along molecular dynamics (4e5 structures, 89 elements)
+MatPES: static calculations along molecular dynamics at 300 K (4e5 structures)
 Source: https://doi.org/10.48550/arXiv.2503.04070
-Files: MatPES-PBE-2025.1.json.gz or MatPES-R2SCAN-2025.1.json.gz (or later) from matpes.ai.
+Files: MatPES-PBE-2025.1.json.gz or MatPES-R2SCAN-2025.1.json.gz (or later, also as JSON lines) from matpes.ai.
 Level of theory: PBE, VASP
 Licence: BSD-3-Clause
 
@@ -16,7 +16,7 @@ Labels (what it becomes: key in the source, unit, sign or meaning):
 
 The group is the Materials Project's structure that the dynamics began from. The energy is extrapolated to zero
 smearing and not the free energy that the forces derive from; the file has no other. Entries of a second functional in
-one file are refused. The licence is from memory.
+one file are refused. The licence is that of the repository; the files state none.
 
     python data_prep/matpes_pbe.py MatPES-PBE-2025.1.json.gz -o data/matpes-pbe
 """

@@ -14,8 +14,8 @@ Labels (what it becomes: key in the source, unit, sign or meaning):
     total_charge: -, e; not in the file; all molecules are neutral
     spin_multiplicity: -; not in the file; singlets
 
-The group is the file: one trajectory. Units that the file states (e_unit, r_unit) are obeyed. Level of theory and the
-state of the molecules are from memory.
+The group is the file: one trajectory. Units that the file states (e_unit, r_unit) are obeyed. That all molecules are
+neutral singlets is not stated in the file.
 
     python data_prep/md22.py md22_DHA.npz -o data/md22
 """

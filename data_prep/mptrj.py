@@ -1,10 +1,10 @@
 """Convert MPtrj to shards and a manifest.
 
-MPtrj: relaxations and static calculations of the Materials Project (1.58e6 frames, 89 elements)
+MPtrj: relaxations and static calculations of the Materials Project (1.58e6 frames)
 Source: https://doi.org/10.1038/s42256-023-00716-3
 Files: MPtrj_2022.9_full.json from figshare, 10.6084/m9.figshare.23713842.
 Level of theory: PBE and PBE+U as the Materials Project mixes them, VASP
-Licence: CC-BY-4.0
+Licence: MIT
 
 Labels (what it becomes: key in the source, unit, sign or meaning):
 

@@ -8,10 +8,11 @@ Licence: CC-BY-4.0
 
 Labels (what it becomes: key in the source, unit, sign or meaning):
 
-    energy: 'free_energy, else energy, less the third field of the .txt file', eV; adsorption energy
+    energy: 'energy, less the third field of the .txt file', eV; adsorption energy
     forces: 'forces', eV/Angstrom; also of atoms that were held fixed
 
-The reference is that of the clean surface and gas-phase molecules. Only for the S2EF extxyz files.
+The reference is that of the clean surface and gas-phase molecules; as in fairchem, it is taken off the energy
+extrapolated to zero smearing, some meV off the free energy of the forces. Only for the S2EF extxyz files.
 
     python data_prep/oc20_adsorption.py oc20-adsorption/ -o data/oc20-adsorption
 """

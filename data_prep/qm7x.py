@@ -16,7 +16,7 @@ Labels (what it becomes: key in the source, unit, sign or meaning):
     spin_multiplicity: -; not in the file; singlets
 
 The group is the molecule (idmol), with all its isomers and conformers. Duplicates that DupMols.dat lists are left out
-with their displaced structures. Licence, code and the state of the molecules are from memory.
+with their displaced structures. That all molecules are neutral singlets is not stated in the file.
 
     python data_prep/qm7x.py qm7x/ -o data/qm7x
 """

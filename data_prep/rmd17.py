@@ -16,8 +16,7 @@ Labels (what it becomes: key in the source, unit, sign or meaning):
     spin_multiplicity: -; not in the file; singlets
 
 The group is the file: one trajectory, whose frames are not in order of time (old_indices). The authors warn against
-training on more than 1000 frames of one molecule: test frames are correlated. Level of theory and licence are from
-memory.
+training on more than 1000 frames of one molecule: test frames are correlated.
 
     python data_prep/rmd17.py rmd17/npz_data/ -o data/rmd17
 """

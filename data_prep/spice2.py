@@ -15,7 +15,7 @@ Labels (what it becomes: key in the source, unit, sign or meaning):
     spin_multiplicity: -; 1: all were computed as singlets; not stated for odd electron numbers
 
 The group of a structure is its molecule. Units are checked where the data sets state them. One level of theory
-through all subsets. That all were computed as singlets is from memory.
+through all subsets. That all were computed as singlets is not stated in the file.
 
     python data_prep/spice2.py SPICE-2.0.1.hdf5 -o data/spice2
 """

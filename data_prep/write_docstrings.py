@@ -38,6 +38,7 @@ EXAMPLES = {
     "md17": "md17_aspirin.npz",
     "rmd17": "rmd17/npz_data/",
     "md22": "md22_DHA.npz",
+    "sgdml": "peptide.npz",
     "deepmd": "systems/",
     "deepmd-hdf5": "openlam.hdf5",
     "extxyz": "train.extxyz",

@@ -40,6 +40,7 @@ MODULES: dict[str, str] = {
     "md22": "md22",
     # Formats.
     "aselmdb": "lmdb_ase",
+    "sgdml": "md17",
     "deepmd": "deepmd",
     "deepmd-hdf5": "deepmd",
     "extxyz": "xyz",

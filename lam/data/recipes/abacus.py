@@ -11,9 +11,8 @@ from typing import TextIO
 import numpy as np
 from ase.data import atomic_numbers as NUMBERS
 
-from lam.data.readers import open_text
 from lam.data.recipes.base import Label, Part, Recipe, attempt
-from lam.data.recipes.calculations import each_file, note_dropped
+from lam.data.recipes.calculations import each_file, note_dropped, open_output, readable
 from lam.data.recipes.common import BOHR, KBAR, trajectory_name
 from lam.data.structure import Structure
 from lam.errors import LamError
@@ -21,6 +20,8 @@ from lam.errors import LamError
 _LABELLED = re.compile(r"^\s*(?:tau[cd]_)?([A-Za-z]\S*)\s+(\S+)\s+(\S+)\s+(\S+)")
 _MD_STEP = re.compile(r"STEP OF MOLECULAR DYNAMICS\s*:?\s*(\d+)")
 _DONE = ("final etot is", "#TOTAL ENERGY#")
+_ONE_ANGSTROM = 5e-6
+"""The lattice constant is printed with six digits, and in most inputs it is one Angstrom: 1.88973 Bohr."""
 _FAILED = ("convergence has not been achieved", "convergence has NOT been achieved", "SCF IS NOT CONVERGED")
 
 
@@ -49,6 +50,8 @@ class Reader:
     raw: tuple[bool, np.ndarray] | None = None
     """Are the coordinates fractional? And these, as written."""
     unconverged: int = 0
+    neutral: float = 0.0
+    """Valence electrons of the neutral system, as far as they are stated."""
 
     def steps(self) -> Iterator[Step]:
         """Yield the converged steps.
@@ -79,12 +82,14 @@ class Reader:
                 if not failed:
                     step = self._begin(float(line.split()[-2]))
                 failed, used = False, True
-            elif "TOTAL-FORCE" in line:
+            elif "TOTAL-FORCE" in line and "Ry" not in line:  # version 2 prints them in Ry/Bohr before
                 forces = self._table(sum(self.counts), labelled=True)
                 if step is not None:
                     step.forces = forces
             elif "TOTAL-STRESS" in line:
                 stress = self._table(3, labelled=False)
+                if stress is not None and "gpa" in line.lower():
+                    stress = 10.0 * stress
                 if step is not None:
                     step.stress = stress
             elif line.startswith((" DIRECT COORDINATES", " CARTESIAN COORDINATES")):
@@ -125,6 +130,8 @@ class Reader:
         value = line.rsplit("=", 1)[-1].split("#")[0].strip()
         if "lattice constant (Bohr)" in line:
             self.constant = float(value) * BOHR
+            if abs(self.constant - 1.0) < _ONE_ANGSTROM:
+                self.constant = 1.0
         elif line.startswith(" Lattice vectors: (Cartesian coordinate: in unit of a_0)"):
             rows = [next(self.lines, "").split()[:3] for _ in range(3)]
             if all(len(row) == 3 for row in rows):
@@ -133,6 +140,8 @@ class Reader:
             self.species.append(value)
         elif "number of atom for this type =" in line:
             self.counts.append(int(value))
+        elif "total electron number of element" in line:
+            self.neutral += float(value)
 
     def _coordinates(self, line: str) -> None:
         rows = []
@@ -175,12 +184,12 @@ def read(part: Part) -> Iterator[Structure | LamError]:
     name = trajectory_name(part.path)
     settings = _input(part.path.parent)
     count = 0
-    with open_text(part.path) as lines:
+    with open_output(part.path) as lines:
         reader = Reader(lines, f"'{part.path}'")
         try:
             steps = _dynamics(part.path, reader) if "running_md" in part.path.name else reader.steps()
-            for step in steps:
-                yield attempt(_structure, step, settings, f"{name}#{count}", name)
+            for step in readable(steps, reader.where):
+                yield attempt(_structure, step, settings, reader.neutral, f"{name}#{count}", name)
                 count += 1
         except LamError as error:
             yield error
@@ -190,8 +199,10 @@ def read(part: Part) -> Iterator[Structure | LamError]:
     note_dropped(part.path, reader.unconverged, count + reader.unconverged)
 
 
-def _structure(step: Step, settings: dict[str, float], source: str, group: str) -> Structure:
-    added, unpaired = settings.get("nelec_delta"), settings.get("nupdown")
+def _structure(step: Step, settings: dict[str, float], neutral: float, source: str, group: str) -> Structure:
+    added, unpaired, electrons = settings.get("nelec_delta"), settings.get("nupdown"), settings.get("nelec")
+    if electrons:  # 0 means that ABACUS counts them
+        added = (added or 0.0) + electrons - neutral if neutral else None
     return Structure(
         numbers=np.array(step.numbers),
         positions=step.positions,
@@ -243,7 +254,7 @@ def _dynamics(log: Path, reader: Reader) -> Iterator[Step]:
         else:
             reader._header(line)
     first = True
-    with open_text(dump) as lines:
+    with open_output(dump) as lines:
         for number, positions, cell, forces, virial in _dump_frames(lines, dump):
             if number not in energies:
                 raise LamError(f"'{dump}' has step {number}, of which the log has no energy.")
@@ -319,11 +330,11 @@ ABACUS = Recipe(
             "energy",
             "final etot is; #TOTAL ENERGY#; !FINAL_ETOT_IS",
             "eV",
-            "with smearing the free energy (from memory)",
+            "with smearing the free energy",
         ),
         Label("forces", "TOTAL-FORCE", "eV/Angstrom"),
         Label("stress", "TOTAL-STRESS; VIRIAL of MD_dump", "kbar", "positive under compression: the sign is turned"),
-        Label("total_charge", "nelec_delta of INPUT", "e", "minus the electrons added, where it is set"),
+        Label("total_charge", "nelec_delta, nelec of INPUT", "e", "minus the electrons added, where one is set"),
         Label("spin_multiplicity", "nupdown of INPUT", "", "nupdown + 1 where it is set"),
     ),
     find=find,

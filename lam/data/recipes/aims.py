@@ -10,9 +10,8 @@ from typing import TextIO
 import numpy as np
 from ase.data import atomic_numbers as NUMBERS
 
-from lam.data.readers import open_text
 from lam.data.recipes.base import Label, Part, Recipe, attempt
-from lam.data.recipes.calculations import each_file, note_dropped, outputs
+from lam.data.recipes.calculations import each_file, note_dropped, open_output, outputs, readable
 from lam.data.recipes.common import NO_CELL, trajectory_name
 from lam.data.structure import Structure
 from lam.errors import LamError
@@ -169,10 +168,10 @@ def read(part: Part) -> Iterator[Structure | LamError]:
     """Yield the converged steps; those that are not are counted in a warning."""
     name = trajectory_name(part.path)
     count = unconverged = 0
-    with open_text(part.path) as lines:
+    with open_output(part.path) as lines:
         reader = Reader(lines, f"'{part.path}'")
         try:
-            for step in reader.steps():
+            for step in readable(reader.steps(), reader.where):
                 if step.energy is None or step.damaged or step.geometry is None:
                     continue
                 number, count = count, count + 1
@@ -212,7 +211,7 @@ AIMS = Recipe(
     level_of_theory="not stated",
     licence="not stated",
     doi="",
-    files="what FHI-aims prints: aims.out, *.out, *.log, also .gz, .xz, .zst.",
+    files="what FHI-aims prints: aims.out, *.out, *.log, also .gz, .bz2, .xz, .zst.",
     labels=(
         Label("positions", "Atomic structure; atom", "Angstrom"),
         Label("energy", "Electronic free energy", "eV", "in compact form; not the energy 'corrected' to T = 0"),

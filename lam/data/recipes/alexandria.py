@@ -96,8 +96,8 @@ ALEXANDRIA = Recipe(
     read=read,
     notes="The group is the material (mat_id). One functional for each folder of the download: convert them apart. "
     "1D and 2D structures are periodic with vacuum. Keys, unit and sign in the trajectories are those that MACE's and "
-    "other scripts read; where the entries hold their stress, and its unit, is from memory. sAlexandria (sAlex) comes "
-    "as ASE LMDB: recipe salex.",
+    "other scripts read; that the unit of the stress is the same in the entries is not confirmed. sAlexandria (sAlex) "
+    "comes as ASE LMDB: recipe salex.",
 )
 
 RECIPES = (ALEXANDRIA,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,8 +16,10 @@ from lam.data.recipes.common import HARTREE, check_numbers, formula, molecule_fr
 from lam.data.recipes.hdf5 import SUFFIXES, dataset, group_parts, named_groups, open_hdf5, whole
 from lam.data.recipes.hdf5 import read as read_array
 from lam.data.structure import Structure
-from lam.errors import LamError
+from lam.errors import LamError, LamWarning
 
+_OTHER_LEVELS = ("energy-corrections", "scf-energies")
+"""Arrays that files of ANI-2x at other levels of theory have beside the energies."""
 _BLOCK = 4096  # conformers in memory at once
 
 
@@ -69,6 +72,13 @@ def read_2x(part: Part) -> Iterator[Structure | LamError]:
     with open_hdf5(part.path) as file:
         passed = 0
         for group, where, count in _sizes(file, part.path):
+            if not passed and not part.start and (other := [key for key in group if key.endswith(_OTHER_LEVELS)]):
+                warnings.warn(
+                    f"'{part.path}' holds {other[0]}: it is not at wB97X/6-31G(d); state its level of theory with "
+                    "--metadata.",
+                    LamWarning,
+                    stacklevel=2,
+                )
             start = max(part.start - passed, 0)
             stop = min((part.stop if part.stop is not None else passed + count) - passed, count)
             for first in range(start, stop, _BLOCK):
@@ -135,7 +145,7 @@ ANI1X = Recipe(
     read=partial(read_1x, energy="wb97x_dz.energy", forces="wb97x_dz.forces"),
     notes="The group of a structure is its formula. Conformers that have no label at this level are left out. The same "
     "file holds ani1x-tz and ani1ccx, which are other levels of theory: convert each to a data set of its own. "
-    "Licence and the state of the molecules are from memory.",
+    "That all molecules are neutral singlets is not stated in the file.",
 )
 
 ANI1X_TZ = replace(
@@ -171,7 +181,7 @@ ANI2X = Recipe(
     level_of_theory="wB97X/6-31G(d), Gaussian 09",
     licence="CC-BY-4.0",
     doi="10.1021/acs.jctc.0c00121",
-    files="ANI-2x-wB97X-631Gd.h5 (in a .tar.gz) from Zenodo, 10.5281/zenodo.10108941.",
+    files="final_h5/ANI-2x-wB97X-631Gd.h5 (in a .tar.gz) from Zenodo, 10.5281/zenodo.10108942.",
     labels=(
         Label("positions", "coordinates", "Angstrom"),
         Label("energy", "energies", "Hartree"),
@@ -182,8 +192,9 @@ ANI2X = Recipe(
     parts=parts_2x,
     read=read_2x,
     notes="One group of the file for each number of atoms; the group of a structure is its formula. Files of the same "
-    "release at other levels of theory (wB97M, B97-3c) have the same form: convert them to data sets of their own. "
-    "Licence and the state of the molecules are from memory.",
+    "release at other levels of theory (wB97M, B97-3c) have the same form: convert them to data sets of their own; "
+    "whether their energies hold the D3 or VV10 corrections, which stand beside them, is not confirmed. That all "
+    "molecules are neutral singlets is not stated in the file.",
 )
 
 RECIPES = (ANI1X, ANI1X_TZ, ANI1CCX, ANI2X)

@@ -98,6 +98,27 @@ def cut(path: Path, count: int, size: int = PART_STRUCTURES) -> Iterator[Part]:
         yield Part(path, start, min(start + size, count))
 
 
+def check_unpacked(path: Path) -> None:
+    """Refuse an archive or a compressed file where only what is in it can be read.
+
+    Raises:
+        LamError: with the command that unpacks it.
+    """
+    name = path.name.lower()
+    for endings, command in _PACKED:
+        if name.endswith(endings):
+            raise LamError(f"'{path}' is packed: unpack it first ({command} {path.name}).")
+
+
+_PACKED = (
+    ((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"), "tar xf"),
+    ((".xz",), "unxz"),
+    ((".gz",), "gunzip"),
+    ((".bz2",), "bunzip2"),
+    ((".zst",), "unzstd"),
+)
+
+
 def files_with(*suffixes: str) -> Callable[[Path], list[Path]]:
     """Return a ``find`` for formats that are files with one of these endings, in a folder and those below it."""
 

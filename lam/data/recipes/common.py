@@ -48,7 +48,9 @@ def singlet_if_even(numbers: np.ndarray, charge: float | None) -> float | None:
 
 
 def formula(numbers: np.ndarray) -> str:
-    """Return the chemical formula in Hill order."""
+    """Return the chemical formula in Hill order; empty with an unknown element, which is refused later and better."""
+    if not len(numbers) or numbers.min() < 1 or numbers.max() > MAX_ATOMIC_NUMBER:
+        return ""
     from ase.formula import Formula
     from ase.symbols import Symbols
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+from ase.geometry import cellpar_to_cell
 from ase.units import GPa
 
-from lam.data.readers import open_text
 from lam.data.recipes.base import Label, Part, Recipe, attempt
-from lam.data.recipes.calculations import each_file, note_dropped, outputs
+from lam.data.recipes.calculations import each_file, note_dropped, open_output, outputs, readable
 from lam.data.recipes.common import BOHR, HARTREE, NO_CELL, trajectory_name
 from lam.data.structure import Structure
 from lam.errors import LamError
@@ -21,7 +21,12 @@ from lam.errors import LamError
 _ENERGY = re.compile(r"ENERGY\| Total FORCE_EVAL.*energy\s*\[([^\]]*)\]:?\s+(-?\d+\.\d+(?:E[-+]\d+)?)")
 _UNIT = re.compile(r"\[([^\]]*)\]")
 _STRESS_UNITS = {"gpa": GPa, "bar": GPa * 1e-4, "kbar": GPa * 0.1, "a.u.": HARTREE / BOHR**3}
+_ROUNDED = 1e-3
+"""Vectors of the cell are printed with three decimals; Angstrom."""
 _ATOMIC_UNITS = ("a.u.", "hartree", "hartree/bohr")
+_KIND_OF_RUN = (" GLOBAL| Run type", " MD| Ensemble", " MD_PAR| Ensemble")
+_MOVING = ("CELL_OPT", "NPT", "NPE", "NPH", "MSST", "HYDROSTATICSHOCK")
+"""Runs and ensembles in which the cell changes."""
 find_outputs = outputs("CP2K|")
 
 
@@ -30,16 +35,25 @@ class Settings:
     """What an output says of the whole calculation."""
 
     cell: dict[str, list[float]] = field(default_factory=dict)
+    """Vectors by name, with three decimals."""
+    exact: dict[str, float | None] = field(default_factory=dict)
+    """Lengths a, b, c and angles alpha, beta, gamma, where they are printed with more decimals."""
     pbc: np.ndarray = field(default_factory=lambda: np.ones(3, dtype=bool))
     charge: float | None = None
     multiplicity: float | None = None
     unconverged: int = 0
+    moving_cell: bool = False
+    """Does the cell change from step to step?"""
 
     def take(self, line: str) -> None:
         """Look for a setting in a line of the output."""
         if line.startswith(" CELL| Vector"):
             words = line.split(":")[1].split()
-            self.cell[line.split()[2]] = [float(word) for word in words[:3]]
+            x, y, z = (float(word) for word in words[:3])
+            self.cell[line.split()[2]] = [x, y, z]
+            self.exact[line.split()[2]] = _exact(words[-1]) if "=" in words else None
+        elif line.startswith(" CELL| Angle"):
+            self.exact[line.split()[3]] = _exact(line.split()[-1])
         elif line.startswith((" CELL| Periodic", " POISSON| Periodicity")):
             axes = line.split()[-1]
             self.pbc = np.array([axis in axes for axis in "XYZ"]) if set(axes) <= set("XYZ") else np.zeros(3, bool)
@@ -47,12 +61,23 @@ class Settings:
             self.charge = float(line.split()[-1])
         elif line.startswith(" DFT| Multiplicity"):
             self.multiplicity = float(line.split()[-1])
+        elif line.startswith(_KIND_OF_RUN):
+            self.moving_cell |= line.split()[-1].upper().startswith(_MOVING)
         elif "SCF run NOT converged" in line or "outer SCF loop FAILED to converge" in line:
             self.unconverged += 1
 
     def vectors(self) -> np.ndarray | None:
         """Return the cell, (3, 3) in Angstrom, if all of it was stated."""
-        return np.array([self.cell[key] for key in "abc"]) if set(self.cell) >= set("abc") else None
+        if not set(self.cell) >= set("abc"):
+            return None
+        cell = np.array([self.cell[key] for key in "abc"])
+        parameters = [self.exact.get(key) for key in ("a", "b", "c", "alpha", "beta", "gamma")]
+        if None not in parameters:
+            # In CP2K's usual orientation (a along x, b in the xy plane), these say more than the rounded vectors.
+            better = cellpar_to_cell(parameters)
+            if np.abs(better - cell).max() < _ROUNDED:
+                return better
+        return cell
 
 
 @dataclass
@@ -65,6 +90,11 @@ class Frame:
     forces: np.ndarray | None = None
     stress: np.ndarray | None = None
     converged: bool = True
+
+
+def _exact(word: str) -> float | None:
+    """Return a number that is printed with more than three decimals, else ``None``."""
+    return float(word) if len(word.partition(".")[2]) > 3 else None
 
 
 def steps_of(lines: TextIO, where: str) -> Iterator[Frame]:
@@ -104,10 +134,10 @@ def read(part: Part) -> Iterator[Structure | LamError]:
         yield from read_trajectory(part.path)
         return
     name = trajectory_name(part.path)
-    settings, count, unconverged = Settings(), 0, 0
-    with open_text(part.path) as lines:
+    settings, count, unconverged, where = Settings(), 0, 0, f"'{part.path}'"
+    with open_output(part.path) as lines:
         try:
-            for frame in _frames(lines, settings, f"'{part.path}'"):
+            for frame in readable(_frames(lines, settings, where), where):
                 number, count = count, count + 1
                 if not frame.converged:
                     unconverged += 1
@@ -231,7 +261,7 @@ CP2K = Recipe(
     files="what CP2K prints (*.out, *.log), or NAME-pos-1.xyz with NAME-frc-1.xyz and NAME-1.cell, or with the output.",
     labels=(
         Label("positions", "ATOMIC COORDINATES; NAME-pos-1.xyz", "Angstrom (or Bohr, as the heading says)"),
-        Label("energy", "ENERGY| Total FORCE_EVAL; E =", "Hartree", "with smearing the free energy (from memory)"),
+        Label("energy", "ENERGY| Total FORCE_EVAL; E =", "Hartree", "total, with the electronic entropy"),
         Label("forces", "ATOMIC FORCES; FORCES|; NAME-frc-1.xyz", "Hartree/Bohr"),
         Label("stress", "STRESS TENSOR; STRESS|", "GPa or bar", "positive under compression: the sign is turned"),
         Label("total_charge", "DFT| Charge", "e"),
@@ -242,8 +272,9 @@ CP2K = Recipe(
     read=read,
     notes="The group is the calculation. An output gives only geometries that it prints: for dynamics, use the "
     "trajectory, with NAME-frc-1.xyz or forces in the output beside it; the steps of both are matched by their "
-    "energies. Steps whose SCF did not converge, as the output says, are left out with a message. The "
-    ".stress file is not read.",
+    "energies. That these are free energies with smearing is not confirmed. Steps whose SCF did not converge, as the "
+    "output says, are left out with a message. Outputs give cells with three decimals, NAME-1.cell with more; where "
+    "the cell changes, it is needed. The .stress file is not read.",
 )
 
 RECIPES = (CP2K,)

@@ -16,9 +16,8 @@ from typing import TextIO
 import numpy as np
 from ase.data import atomic_numbers as NUMBERS
 
-from lam.data.readers import open_text
 from lam.data.recipes.base import attempt
-from lam.data.recipes.calculations import note_dropped
+from lam.data.recipes.calculations import note_dropped, open_output, readable
 from lam.data.recipes.common import BOHR, HARTREE, trajectory_name
 from lam.data.recipes.cp2k import Frame, Settings, find_outputs, make_structure, steps_of
 from lam.data.structure import Structure
@@ -55,8 +54,8 @@ def read_trajectory(path: Path) -> Iterator[Structure | LamError]:
     count = unconverged = 0
     with ExitStack() as stack:
         try:
-            output = _output_beside(path)
-            for frame, cell in _frames(path, output, stack):
+            output = next(readable(_output_beside(path), f"The output beside '{path}'"))
+            for frame, cell in readable(_frames(path, output, stack), f"'{path}'"):
                 number, count = count, count + 1
                 if not frame.converged:
                     unconverged += 1
@@ -73,14 +72,16 @@ def _frames(path: Path, output: Output, stack: ExitStack) -> Iterator[tuple[Fram
     separate = forces_file != path and forces_file.is_file()
     if not separate and output.path is None:
         raise LamError(f"'{path}' has no forces beside it, neither in '{forces_file.name}' nor in an output of CP2K.")
-    forces = _xyz(stack.enter_context(open_text(forces_file)), forces_file) if separate else None
-    cells = _cells(stack.enter_context(open_text(cell_file))) if cell_file.is_file() else None
+    forces = _xyz(stack.enter_context(open_output(forces_file)), forces_file) if separate else None
+    cells = _cells(stack.enter_context(open_output(cell_file))) if cell_file.is_file() else None
     if cells is None and output.settings.vectors() is None and output.settings.pbc.any():
         raise LamError(f"'{path}' has no cell: put '{cell_file.name}' or the output of CP2K beside it.")
+    if cells is None and output.settings.moving_cell:
+        raise LamError(f"'{path}': the cell changes, as '{output.path}' says: put '{cell_file.name}' beside it.")
     steps = None
     if output.path is not None:
-        steps = steps_of(stack.enter_context(open_text(output.path)), f"'{output.path}'")
-    for number, place in enumerate(_xyz(stack.enter_context(open_text(path)), path)):
+        steps = steps_of(stack.enter_context(open_output(output.path)), f"'{output.path}'")
+    for number, place in enumerate(_xyz(stack.enter_context(open_output(path)), path)):
         where = f"{path.name}#{number}"
         frame = Frame(_numbers(place.symbols, where), place.values, place.energy)
         frame.converged = _digits(place.energy) not in output.unconverged
@@ -122,7 +123,7 @@ def _digits(energy: float) -> int:
     return round(energy / HARTREE * 1e8)
 
 
-def _output_beside(path: Path) -> Output:
+def _output_beside(path: Path) -> Iterator[Output]:
     found = [file for file in find_outputs(path.parent) if file.parent == path.parent]
     if len(found) > 1:
         stem = path.name.split("-pos-")[0]
@@ -131,14 +132,14 @@ def _output_beside(path: Path) -> Output:
         raise LamError(f"'{path}' has several outputs of CP2K beside it ({found[0].name}, {found[1].name}): leave one.")
     output = Output(found[0] if found else None)
     if output.path is not None:
-        with open_text(output.path) as lines:
+        with open_output(output.path) as lines:
             for line in lines:
                 output.settings.take(line)
-        with open_text(output.path) as lines:
+        with open_output(output.path) as lines:
             for step in steps_of(lines, f"'{output.path}'"):
                 if not step.converged and step.energy is not None:
                     output.unconverged.add(_digits(step.energy))
-    return output
+    yield output
 
 
 def _xyz(lines: TextIO, path: Path) -> Iterator[Places]:

@@ -7,6 +7,7 @@ sets ``set.*`` with ``coord``, ``box``, ``energy``, ``force`` and ``virial``. In
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -21,9 +22,10 @@ from lam.data.recipes.base import Label, Part, Recipe, cut, files_with
 from lam.data.recipes.common import Block, formula, trajectory_name
 from lam.data.recipes.hdf5 import SUFFIXES, open_hdf5
 from lam.data.structure import Structure
-from lam.errors import LamError
+from lam.errors import LamError, LamWarning
 
 _BLOCK = 1024  # frames in memory at once
+_SPINS = "spin.npy"
 _ARRAYS = ("coord", "box", "energy", "force", "virial", "real_atom_types", "charge_spin")
 
 
@@ -45,6 +47,8 @@ class System:
     """Is there a cell?"""
     sets: list[dict[str, Any]]
     """Arrays of each set by name, not yet read: NumPy memory maps or HDF5 data sets."""
+    spins: bool = False
+    """Are there magnetic moments of atoms, which are not read?"""
 
     @property
     def frames(self) -> list[int]:
@@ -79,13 +83,14 @@ def open_folder(path: Path) -> System:
         raise LamError(f"{where} is no DeePMD system: it has no type.raw.")
     folders = sorted(folder for folder in path.glob("set.*") if folder.is_dir())
     map_file = path / "type_map.raw"
-    names = map_file.read_text(encoding="utf-8").split() if map_file.is_file() else None
+    names = map_file.read_text(encoding="utf-8", errors="replace").split() if map_file.is_file() else None
     name = trajectory_name(path)
     return _system(
         where=where,
         source=name,
         group=name,
-        types=_integers((path / "type.raw").read_text(encoding="utf-8").split(), where),
+        spins=any((folder / _SPINS).is_file() for folder in folders),
+        types=_integers((path / "type.raw").read_text(encoding="utf-8", errors="replace").split(), where),
         names=names,
         periodic=not (path / "nopbc").exists(),
         sets={
@@ -121,7 +126,7 @@ def open_systems(path: Path) -> Iterator[list[System]]:
     """
     with ExitStack() as stack:
         file = stack.enter_context(open_hdf5(path))
-        groups: list[h5py.Group] = [file] if "type.raw" in file else []
+        groups: list[h5py.Group] = [file] if _is_system(file) else []
         file.visititems(lambda _, item: groups.append(item) if _is_system(item) else None)
         if not groups:
             raise LamError(f"'{path}' holds no DeePMD system (no group with type.raw).")
@@ -129,7 +134,7 @@ def open_systems(path: Path) -> Iterator[list[System]]:
 
 
 def _is_system(item: Any) -> bool:
-    return isinstance(item, h5py.Group) and "type.raw" in item
+    return isinstance(item, h5py.Group) and isinstance(item.get("type.raw"), h5py.Dataset)
 
 
 def _open_group(group: h5py.Group, path: Path) -> System:
@@ -142,6 +147,7 @@ def _open_group(group: h5py.Group, path: Path) -> System:
         where=f"'{name}'",
         source=name,
         group=name,
+        spins=any(_SPINS in group[key] for key in sets),
         types=_integers(group["type.raw"][()].reshape(-1), name),
         names=None if raw is None else [one.decode() if isinstance(one, bytes) else str(one) for one in raw],
         periodic="nopbc" not in group,
@@ -158,6 +164,7 @@ def _system(
     names: list[str] | None,
     periodic: bool,
     sets: dict[str, dict[str, Any]],
+    spins: bool,
 ) -> System:
     """Check what the folder and the HDF5 form have in common."""
     if names is None:
@@ -186,10 +193,14 @@ def _system(
                     f"{where}: {name}/{key}.npy has shape {tuple(data.shape)} instead of {(frames, widths[key])} "
                     f"({atoms} atoms in type.raw)."
                 )
-    return System(where, source, group, types, elements, periodic, list(sets.values()))
+    return System(where, source, group, types, elements, periodic, list(sets.values()), spins)
 
 
 def _frames(system: System, start: int, stop: int) -> Iterator[Structure | LamError]:
+    if system.spins:
+        warnings.warn(
+            f"{system.where} has the moments of atoms ({_SPINS}), which are not read.", LamWarning, stacklevel=2
+        )
     passed = 0
     for arrays, count in zip(system.sets, system.frames, strict=True):
         for first in range(max(start - passed, 0), min(stop - passed, count), _BLOCK):
@@ -262,7 +273,7 @@ def _one(block: Block, row: int, atoms: np.ndarray, state: np.ndarray | None) ->
 def _mapped(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # of a damaged header, NumPy raises what its parser does
         raise LamError(f"Cannot read '{path}': it is truncated, damaged or no .npy file ({error}).") from None
 
 
@@ -292,7 +303,8 @@ DEEPMD = Recipe(
     parts=parts_of_folder,
     read=read_folder,
     notes="The group is the folder; for mixed type it is the formula. Frame parameters (fparam.npy) have no common "
-    "meaning and are not read: a charge that stands there is lost. Data in single precision carry errors of up to "
+    "meaning and are not read: a charge that stands there is lost; so are the moments of atoms (spin.npy, "
+    "force_mag.npy), with a message. Data in single precision carry errors of up to "
     "1e-7 of the total energy.",
 )
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import zipfile
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
+from lam.data.recipes.calculations import COMPRESSED, OUTPUT_SUFFIXES, open_output
 from lam.errors import LamError
 
 HEAD = 64 * 1024
 """So many bytes of a text are looked at."""
 _LOOKED_AT = 2000
-"""So many files of a folder are looked at."""
+"""So many names of files in a folder are looked at."""
+_OPENED = 200
+"""So many files of a folder are opened, if their names say nothing."""
 
 _OUTPUTS = {
     "Program PWSCF": "espresso",
@@ -24,8 +26,20 @@ _OUTPUTS = {
     "* O   R   C   A *": "orca",
     "Entering Gaussian System": "gaussian",
 }
+_SGDML = {
+    "md22": ("md22",),
+    "md17": (
+        *("md17", "aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde"),
+        *("naphthalene", "paracetamol", "salicylic", "toluene", "uracil"),
+    ),
+}
+"""Words in the names of files of one form, which say which data set they are of."""
 _OTHERS = re.compile(r"\.(extxyz|xyz|exyz|traj|db|cif)(\.(xz|gz|zst))?$")
-_TEXTS = (".out", ".log", ".txt", ".pwo")
+_S2EF = re.compile(r"(\d+)\.extxyz(\.xz|\.gz|\.zst)?$")
+_CP2K_TRAJECTORY = re.compile(r"-pos-\d+\.xyz$")
+_CP2K_FILES = re.compile(r"-(pos|frc|vel)-\d+\.xyz$")
+_ONE_BY_ONE = re.compile(r"\.(vasp|xml|json|out)(\.(xz|gz|zst))?$")
+"""Files of a folder that are data sets of their own, each recognised by itself."""
 
 
 def detect(path: str | Path) -> str | None:
@@ -44,22 +58,33 @@ def detect(path: str | Path) -> str | None:
     for suffixes, look in _BY_SUFFIX:
         if name.endswith(suffixes):
             return look(path)
-    if name.startswith(("outcar", "vasprun")):
+    if "outcar" in name or name.startswith("vasprun"):
         return "vasp"
-    return None
+    if _s2ef(path):
+        return "oc20"
+    return "cp2k" if _CP2K_TRAJECTORY.search(name) else None
 
 
 def _folder(path: Path) -> str | None:
     """Recognise what a folder, and those below it, hold."""
-    names = {file.name for file in islice(path.rglob("*"), _LOOKED_AT) if file.is_file()}
+    files = [file for file in islice(path.rglob("*"), _LOOKED_AT) if file.is_file()]
+    names = {file.name for file in files}
+    lower = {name.lower() for name in names}
     found = []
     if any(name.endswith(".aselmdb") for name in names):
         found.append("aselmdb")
     if "type.raw" in names and "coord.npy" in names:
         found.append("deepmd")
-    if any(name.upper().startswith("OUTCAR") or name.startswith("vasprun") for name in names):
+    if any(_s2ef(file) for file in files):
+        found.append("oc20")
+    if any("outcar" in name or name.startswith("vasprun") for name in lower):
         found.append("vasp")
-    others = any(file.is_file() and _OTHERS.search(file.name.lower()) for file in path.iterdir())
+    if any(_CP2K_TRAJECTORY.search(name) for name in lower):
+        found.append("cp2k")
+    beside = [file for file in path.iterdir() if file.is_file()]
+    others = any(_OTHERS.search(file.name.lower()) and not _belongs(file) for file in beside)
+    if not found and not others and not any(_ONE_BY_ONE.search(file.name.lower()) for file in beside):
+        found = sorted({kind for file in files[:_OPENED] if (kind := detect(file)) is not None})
     if len(found) > 1 or (found and others):
         kinds = ", ".join([*found, *(["files that ASE reads"] if others else [])])
         raise LamError(
@@ -68,8 +93,20 @@ def _folder(path: Path) -> str | None:
     return found[0] if found else None
 
 
-def _vasp_xml(path: Path) -> str | None:
-    return "vasp" if "<modeling>" in _head(path) else None
+def _belongs(path: Path) -> bool:
+    """Is this file, which looks like one for ASE, a part of something else that was recognised?"""
+    return _s2ef(path) or _CP2K_FILES.search(path.name.lower()) is not None
+
+
+def _s2ef(path: Path) -> bool:
+    """Is this ``17.extxyz.xz`` with ``17.txt.xz`` beside it, as OC20 is published for S2EF?"""
+    found = _S2EF.match(path.name)
+    return found is not None and any(path.with_name(f"{found[1]}.txt{end}").is_file() for end in ("", *COMPRESSED))
+
+
+def _xml(path: Path) -> str | None:
+    head = _head(path)
+    return "vasp" if "<modeling>" in head else "espresso" if "<qes:espresso" in head else None
 
 
 def _output(path: Path) -> str | None:
@@ -83,7 +120,9 @@ def _json(path: Path) -> str | None:
         return "mptrj"
     if '"matpes_id"' in head or ('"cohesive_energy_per_atom"' in head and '"abs_forces"' in head):
         return "matpes"
-    if '"steps"' in head and '"functional"' in head:
+    if '"steps"' in head and ('"functional"' in head or '"ENMAX"' in head):
+        return "alexandria"
+    if '"mat_id"' in head and '"energy_total"' in head:
         return "alexandria"
     return None
 
@@ -96,7 +135,10 @@ def _npz(path: Path) -> str | None:
         return None
     if {"nuclear_charges", "coords", "energies", "forces"} <= names:
         return "rmd17"
-    return "md17" if {"R", "z", "E", "F"} <= names else None
+    if {"R", "z", "E", "F"} <= names:
+        name = path.name.lower()
+        return next((recipe for recipe, words in _SGDML.items() if any(word in name for word in words)), "sgdml")
+    return None
 
 
 def _hdf5(path: Path) -> str | None:
@@ -111,6 +153,8 @@ def _hdf5(path: Path) -> str | None:
 
 def _hdf5_keys(file: object) -> str | None:
     top = list(islice(file, 50))  # type: ignore[call-overload]
+    if "type.raw" in top:
+        return "deepmd-hdf5"
     if {"data", "train"} & set(top) and not hasattr(file[top[0]], "shape"):  # type: ignore[index]
         return "transition1x"
     for name in top:
@@ -137,9 +181,9 @@ def _always(name: str) -> Callable[[Path], str | None]:
 
 def _head(path: Path) -> str:
     try:
-        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else open(path, "rb") as file:
-            return file.read(HEAD).decode(errors="replace")
-    except (OSError, EOFError):
+        with open_output(path, whole_lines=False) as text:
+            return text.read(HEAD)
+    except LamError:
         return ""
 
 
@@ -148,7 +192,9 @@ _BY_SUFFIX: Iterable[tuple[tuple[str, ...], Callable[[Path], str | None]]] = (
     ((".lmdb",), _always("oc20")),
     ((".npz",), _npz),
     ((".h5", ".hdf5"), _hdf5),
-    ((".json", ".json.gz", ".json.bz2"), _json),
-    ((".xml", ".xml.gz"), _vasp_xml),
-    (_TEXTS, _output),
+    (tuple(f".json{end}" for end in ("", "l", "l.gz", *COMPRESSED)), _json),
+    (tuple(f".xml{end}" for end in ("", *COMPRESSED)), _xml),
+    (tuple(f".engrad{end}" for end in ("", *COMPRESSED)), _always("orca")),
+    (tuple(kind + end for kind in (".fchk", ".fch") for end in ("", *COMPRESSED)), _always("gaussian")),
+    (tuple(text + end for text in OUTPUT_SUFFIXES for end in ("", *COMPRESSED)), _output),
 )

@@ -1,22 +1,24 @@
-"""Quantum ESPRESSO: every converged step of a pw.x output, with the energy of the line that begins with '!'."""
+"""Quantum ESPRESSO: every converged step of what pw.x prints (the energy begins with '!'), or of its XML file."""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 from ase.data import atomic_numbers as NUMBERS
 from ase.units import Ry
 
-from lam.data.readers import open_text
 from lam.data.recipes.base import Label, Part, Recipe, attempt
-from lam.data.recipes.calculations import each_file, note_dropped, outputs
+from lam.data.recipes.calculations import COMPRESSED, each_file, note_dropped, open_output, outputs, readable
 from lam.data.recipes.common import BOHR, trajectory_name
+from lam.data.recipes.espresso_xml import MARK, XmlStep, read_xml
 from lam.data.structure import Structure
-from lam.errors import LamError
+from lam.errors import LamError, LamWarning
 
 _TOTAL = re.compile(r"^!+\s+total energy\s+=\s*(\S+)\s+Ry")
 _UP_DOWN = re.compile(r"\(up:\s*([\d.]+),\s*down:\s*([\d.]+)\)")
@@ -51,6 +53,8 @@ class Reader:
     electrons: float | None = None
     unpaired: float | None = None
     unconverged: int = 0
+    fixed: bool = False
+    """Were bands of a fixed potential calculated (nscf, bands)?"""
 
     def steps(self) -> Iterator[Step]:
         """Yield the complete converged steps.
@@ -90,13 +94,15 @@ class Reader:
     def _geometry(self, line: str) -> None:
         if "celldm(1)=" in line:
             self.alat = float(line.split("celldm(1)=")[1].split()[0]) * BOHR
+        elif "End of band structure calculation" in line:
+            self.fixed = True
         elif "lattice parameter (alat)" in line and not self.alat:
             self.alat = self._numbers(line.split("=")[1])[0] * BOHR
-        elif "crystal axes: (cart. coord. in units of alat)" in line:
+        elif "crystal axes: (cart. coord. in units of " in line:  # alat, a_0 before version 5
             self.cell = self._rows(3, after="=") * self.alat
         elif line.startswith("CELL_PARAMETERS"):
             self.cell = self._rows(3) * self._length(line)
-        elif "positions (alat units)" in line:
+        elif "positions (alat units)" in line or "positions (a_0 units)" in line:
             self._sites()
         elif line.startswith("ATOMIC_POSITIONS"):
             self._atomic_positions(line)
@@ -178,25 +184,67 @@ class Reader:
         return 0.0 if abs(charge) < 0.006 else round(charge, 2)  # electrons are printed with two digits
 
 
+_outputs = outputs("Program PWSCF")
+_xml_files = outputs(MARK, (".xml",))
+
+
+def find(path: Path) -> list[Path]:
+    """Return what pw.x printed in a folder and those below it, or, where there is nothing, its XML files."""
+    found = _outputs(path)
+    if found or path.is_file():
+        return found
+    files = _xml_files(path)
+    # prefix.save/data-file-schema.xml is a copy of prefix.xml beside the folder.
+    copied = {file.with_name(_stem(file) + ".save") for file in files}
+    return [file for file in files if file.parent not in copied]
+
+
+def _stem(path: Path) -> str:
+    return path.name[: path.name.index(".xml")]
+
+
+def _is_xml(path: Path) -> bool:
+    name = path.name.lower()
+    return name.endswith(tuple(f".xml{end}" for end in ("", *COMPRESSED)))
+
+
 def read(part: Part) -> Iterator[Structure | LamError]:
     """Yield the converged steps; those that are not are counted in a warning."""
     name = trajectory_name(part.path)
-    with open_text(part.path) as lines:
+    with open_output(part.path, whole_lines=not _is_xml(part.path)) as lines:
         reader = Reader(lines, f"'{part.path}'")
         count = 0
+        steps = _of_xml(reader) if _is_xml(part.path) else _of_output(reader)
         try:
-            for step in reader.steps():
-                yield attempt(_structure, step, reader, f"{name}#{count}", name)
+            for step, charge, unpaired in readable(steps, reader.where):
+                yield attempt(_structure, step, charge, unpaired, f"{name}#{count}", name)
                 count += 1
         except LamError as error:
             yield error
             return
-    if not count:
+    if not count and reader.fixed:
+        warnings.warn(f"'{part.path}' is left out: a band structure, without a total energy.", LamWarning, stacklevel=2)
+    elif not count:
         yield LamError(f"'{part.path}' holds no converged and complete step of pw.x.")
     note_dropped(part.path, reader.unconverged, count + reader.unconverged)
 
 
-def _structure(step: Step, reader: Reader, source: str, group: str) -> Structure:
+def _of_output(reader: Reader) -> Iterator[tuple[Step, float | None, float | None]]:
+    for step in reader.steps():
+        yield step, reader.charge(), reader.unpaired
+
+
+def _of_xml(reader: Reader) -> Iterator[tuple[XmlStep, float | None, float | None]]:
+    for step in read_xml(reader.lines.buffer, reader.where):  # type: ignore[attr-defined] - opened from bytes
+        if step.converged:
+            yield step, step.charge, step.unpaired
+        else:
+            reader.unconverged += 1
+
+
+def _structure(
+    step: Step | XmlStep, charge: float | None, unpaired: float | None, source: str, group: str
+) -> Structure:
     return Structure(
         numbers=np.array([_number(label, source) for label in step.labels]),
         positions=step.positions,
@@ -205,8 +253,8 @@ def _structure(step: Step, reader: Reader, source: str, group: str) -> Structure
         energy=step.energy,
         forces=step.forces,
         stress=step.stress,
-        total_charge=reader.charge(),
-        spin_multiplicity=None if reader.unpaired is None else reader.unpaired + 1.0,
+        total_charge=charge,
+        spin_multiplicity=None if unpaired is None else unpaired + 1.0,
         group=group,
         source=source,
     )
@@ -224,24 +272,30 @@ def _number(label: str, where: str) -> int:
 
 ESPRESSO = Recipe(
     name="espresso",
-    title="Quantum ESPRESSO: outputs of pw.x (scf, relax, vc-relax, md)",
+    title="Quantum ESPRESSO: outputs and XML files of pw.x (scf, relax, vc-relax, md)",
     level_of_theory="not stated",
     licence="not stated",
     doi="",
-    files="what pw.x prints: *.out, *.pwo, *.log, also .gz, .xz, .zst.",
+    files="what pw.x prints (*.out, *.pwo, *.log), or prefix.xml (data-file-schema.xml); also .gz, .bz2, .xz, .zst.",
     labels=(
-        Label("positions", "site list; ATOMIC_POSITIONS", "alat, Bohr, Angstrom or crystal, as stated there"),
-        Label("energy", "! total energy", "Ry", "with smearing this is the free energy F = E - TS"),
-        Label("forces", "Forces acting on atoms", "Ry/Bohr", "the first block: the total"),
-        Label("stress", "total stress", "Ry/Bohr^3", "positive under compression: the sign is turned"),
-        Label("total_charge", "number of electrons", "e", "valence electrons of the pseudopotentials less these"),
-        Label("spin_multiplicity", "(up: , down: )", "", "difference + 1, where pw.x prints both"),
+        Label("positions", "site list, ATOMIC_POSITIONS; atomic_structure", "as stated there; Bohr in XML"),
+        Label("energy", "! total energy; etot", "Ry; Hartree in XML", "with smearing the free energy F = E - TS"),
+        Label("forces", "Forces acting on atoms; forces", "Ry/Bohr; Hartree/Bohr in XML", "the first block: the total"),
+        Label(
+            "stress",
+            "total stress; stress",
+            "Ry/Bohr^3; Hartree/Bohr^3 in XML",
+            "positive under compression: the sign is turned",
+        ),
+        Label("total_charge", "number of electrons; tot_charge", "e", "valence electrons of the atoms less these"),
+        Label("spin_multiplicity", "(up: , down: ); tot_magnetization", "", "difference + 1, where it was fixed"),
     ),
-    find=outputs("Program PWSCF"),
+    find=find,
     parts=each_file,
     read=read,
-    notes="The group is the calculation. Steps whose convergence was not achieved are left out with a message; so is a "
-    "step that is cut off at the end of the file.",
+    notes="The group is the calculation. Steps whose convergence was not achieved are left out with a message; so are "
+    "outputs of nscf and bands, and a step that is cut off at the end of the file. Of a folder that holds both, the "
+    "printed outputs are read.",
 )
 
 RECIPES = (ESPRESSO,)

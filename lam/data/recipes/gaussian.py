@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import partial
+from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
-from lam.data.recipes.base import Label, Recipe
-from lam.data.recipes.calculations import each_file, outputs
+from lam.data.recipes.base import Label, Part, Recipe
+from lam.data.recipes.calculations import COMPRESSED, each_file, outputs
+from lam.data.recipes.gaussian_fchk import fchk_steps
 from lam.data.recipes.molecule_output import Step, read_steps
+from lam.data.structure import Structure
 from lam.errors import LamError
 
 _NUMBER = r"(-?\d*\.\d+(?:[DEde][-+]?\d+)?)"
@@ -27,6 +29,7 @@ _BEYOND = re.compile(
 _STATE = re.compile(r"Charge\s*=\s*(-?\d+)\s+Multiplicity\s*=\s*(\d+)")
 _COORDINATE = r"[\s,]+(-?\d+\.\d*|-?\.\d+)"
 _ATOM = re.compile(rf"^ [A-Za-z]{{1,2}}(?:,\d+)?{_COORDINATE}{_COORDINATE}{_COORDINATE}\s*$")
+_COMPOSITE = ("ONIOM:", "Counterpoise:", "Counterpoise corrected energy")
 _SAME_AXES = ("Input orientation:", "Z-Matrix orientation:")
 
 
@@ -62,10 +65,12 @@ def steps(lines: TextIO, where: str) -> Iterator[Step]:
             echo = []
         elif line.lstrip().startswith("#") and "nosymm" in line.lower():
             symmetry = False
+        elif any(mark in line for mark in _COMPOSITE):
+            raise LamError(f"{where} is of ONIOM or a counterpoise correction, whose energies are not read.")
         elif found := _STATE.search(line):
             charge, multiplicity = float(found[1]), float(found[2])
             echo, echoing = [], True
-        elif step is None:
+        elif step is None or step.finished:
             continue
         elif "Convergence failure" in line or "Convergence criterion not met" in line:
             step.converged = False
@@ -74,10 +79,30 @@ def steps(lines: TextIO, where: str) -> Iterator[Step]:
         elif "Forces (Hartrees/Bohr)" in line and step.energy is not None:
             forces = _forces(lines, len(step.numbers))
             step.damaged = forces is None
+            step.finished = True  # energies that follow are of displaced geometries, which are not printed
             if own_axes or not symmetry:
                 step.forces = forces
     if step is not None:
         yield step
+
+
+_outputs = outputs("Entering Gaussian System")
+_FCHK = tuple(f"{kind}{end}" for kind in (".fchk", ".fch") for end in ("", *COMPRESSED))
+
+
+def find(path: Path) -> list[Path]:
+    """Return the logs in a folder and those below it, and .fchk files of folders that hold no log."""
+    found = _outputs(path)
+    if path.is_file():
+        return found
+    folders = {file.parent for file in found}
+    files = (file for file in path.rglob("*.fch*") if file.is_file() and file.name.endswith(_FCHK))
+    return sorted([*found, *(file for file in files if file.parent not in folders)])
+
+
+def read(part: Part) -> Iterator[Structure | LamError]:
+    """Yield the converged geometries; those that are not are counted in a warning."""
+    return read_steps(part, fchk_steps if part.path.name.endswith(_FCHK) else steps)
 
 
 def _geometry(lines: TextIO, where: str) -> tuple[list[int], np.ndarray] | None:
@@ -117,21 +142,31 @@ GAUSSIAN = Recipe(
     level_of_theory="not stated",
     licence="not stated",
     doi="",
-    files="what Gaussian prints: *.log, *.out, also .gz, .xz, .zst.",
+    files="what Gaussian prints (*.log, *.out), or *.fchk; also .gz, .bz2, .xz, .zst.",
     labels=(
-        Label("positions", "Input orientation; Standard orientation", "Angstrom"),
-        Label("energy", "SCF Done; EUMP2, CCSD(T), E(CORR)", "Hartree", "the last of them: that of the forces"),
-        Label("forces", "Forces (Hartrees/Bohr)", "Hartree/Bohr", "forces, in the axes of the input"),
+        Label("positions", "Input orientation; Standard orientation", "Angstrom; Bohr in .fchk"),
+        Label(
+            "energy",
+            "SCF Done; EUMP2, CCSD(T), E(CORR); Total Energy",
+            "Hartree",
+            "the last of them: that of the forces",
+        ),
+        Label(
+            "forces",
+            "Forces (Hartrees/Bohr); Cartesian Gradient",
+            "Hartree/Bohr",
+            "forces; the gradient of .fchk is turned",
+        ),
         Label("total_charge", "Charge", "e"),
         Label("spin_multiplicity", "Multiplicity", "", "2S+1"),
     ),
-    find=outputs("Entering Gaussian System"),
+    find=find,
     parts=each_file,
-    read=partial(read_steps, steps=steps),
+    read=read,
     notes="The group is the calculation. Where only the standard orientation is printed, the forces are in other axes "
     "than the atoms: then the Cartesian coordinates of the input are taken, or, if the log does not echo them and "
-    "symmetry was not off (nosymm), the forces are left out. Geometries whose SCF did not converge are left out with a "
-    "message.",
+    "symmetry was not off (nosymm), the forces are left out. A .fchk file holds the last geometry only; of a folder "
+    "that holds both, the logs are read. Geometries whose SCF did not converge are left out with a message.",
 )
 
 RECIPES = (GAUSSIAN,)

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lam.data.recipes.base import PART_STRUCTURES, Part
+from lam.data.recipes.base import PART_STRUCTURES, Part, check_unpacked
 from lam.errors import LamError
 
 SUFFIXES = (".hdf5", ".h5")
@@ -24,10 +24,11 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """
     if not path.is_file():
         raise LamError(f"There is no file '{path}'.")
+    check_unpacked(path)
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError, ValueError) as error:  # depending on what is damaged
         reason = " ".join(str(error).split()).rstrip(".")
         raise LamError(f"Cannot read '{path}': it is damaged, truncated or no HDF5 file ({reason}).") from None
 

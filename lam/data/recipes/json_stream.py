@@ -18,7 +18,7 @@ _CHUNK = 1 << 20
 _MAX_VALUE = 1 << 30  # characters of one value; a longer one is a damaged file, and must not fill the memory
 _SPACE = " \t\r\n"
 _DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError)
-SUFFIXES = tuple(f".json{end}" for end in ("", ".gz", ".bz2", ".xz", ".zst"))
+SUFFIXES = tuple(f".json{end}" for end in ("", "l", ".gz", "l.gz", ".bz2", ".xz", ".zst"))
 
 
 class JsonStream:
@@ -81,11 +81,15 @@ class JsonStream:
             yield key
 
     def elements(self) -> Iterator[Any]:
-        """Yield the elements of the list that stands here, each whole.
+        """Yield the elements of the list that stands here, each whole; or one value after another (JSON lines).
 
         Raises:
-            LamError: if no list stands here or the text ends in it.
+            LamError: if neither stands here, or the text ends in it.
         """
+        if self.peek() == "{":
+            while self.peek():
+                yield self.value()
+            return
         for _ in self._separated("[", "]"):
             yield self.value()
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lam.data.dialects import read_charge_and_spin
-from lam.data.recipes.base import Label, Part, Recipe, attempt, cut, files_with
+from lam.data.recipes.base import Label, Part, Recipe, attempt, check_unpacked, cut, files_with
 from lam.data.structure import MAX_ATOMIC_NUMBER, Structure
 from lam.errors import LamError
 
@@ -72,8 +72,10 @@ def open_lmdb(path: Path) -> Iterator[Callable[[str], bytes | None]]:
         raise LamError(f"Reading '{path}' needs the package lmdb; install it with: pip install 'lam[lmdb]'.") from None
     if not path.is_file():
         raise LamError(f"There is no file '{path}'.")
+    check_unpacked(path)
     try:
         with _environment(path) as env, env.begin(buffers=True) as transaction:
+            _check_size(path, env)
             if transaction.get(b"length") is not None:
                 raise _pickled(path)
             yield lambda key: transaction.get(key.encode("ascii"))
@@ -101,6 +103,14 @@ def _environment(path: Path) -> Iterator[Any]:
         if not shared[1]:
             del _open[key]
             shared[0].close()
+
+
+def _check_size(path: Path, env: Any) -> None:
+    """Refuse a file that ends before its last page: reading beyond its end would kill the process."""
+    needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    size = path.stat().st_size
+    if size < needed:
+        raise LamError(f"'{path}' is truncated: it has {size} of {needed} bytes; download it again.")
 
 
 def _row_numbers(get: Callable[[str], bytes | None], path: Path) -> range | list[int]:

@@ -7,6 +7,9 @@ from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from lam.data.readers import COMPRESSIONS, open_text
 from lam.data.recipes.base import Label, Part, Recipe, attempt
@@ -14,6 +17,9 @@ from lam.data.recipes.lmdb_ase import SUFFIX, lmdb_parts, read_lmdb
 from lam.data.stream_xyz import is_xyz, read_xyz_atoms
 from lam.data.structure import Structure
 from lam.errors import LamError
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 _LMDB = (SUFFIX, ".lmdb")
 _SYSTEM = ("sid", "system_id", "group")
@@ -61,7 +67,7 @@ def _read(part: Part, *, referenced: bool = False) -> Iterator[Structure | LamEr
         yield attempt(_structure, atoms, line, where, referenced)
 
 
-def _structure(atoms: object, line: str, where: str, referenced: bool) -> Structure:
+def _structure(atoms: Atoms, line: str, where: str, referenced: bool) -> Structure:
     fields = line.strip().split(",")
     structure = Structure.from_atoms(atoms, source=where, group=fields[0])
     if not referenced:
@@ -70,9 +76,11 @@ def _structure(atoms: object, line: str, where: str, referenced: bool) -> Struct
         reference = float(fields[2])
     except (IndexError, ValueError):
         raise LamError(f"{where}: '{line.strip()}' is no line 'system,frame,reference energy'.") from None
-    if structure.energy is None:
+    # The references are of energies extrapolated to zero smearing: the frame's 'energy', not its 'free_energy'.
+    energy = atoms.info.get("energy", None if atoms.calc is None else atoms.calc.results.get("energy"))
+    if not isinstance(energy, float | int | np.number):
         raise LamError(f"{where} has no energy to take the reference energy from.")
-    return replace(structure, energy=structure.energy - reference)
+    return replace(structure, energy=float(energy) - reference)
 
 
 def _notes_of(path: Path) -> Path | None:
@@ -109,13 +117,13 @@ RECIPES = (
         name="oc20-adsorption",
         title="Open Catalyst 2020 with adsorption energies: less the reference energy in the .txt file",
         labels=(
-            Label(
-                "energy", "free_energy, else energy, less the third field of the .txt file", "eV", "adsorption energy"
-            ),
+            Label("energy", "energy, less the third field of the .txt file", "eV", "adsorption energy"),
             _EXTXYZ[1],
         ),
         read=partial(_read, referenced=True),
-        notes="The reference is that of the clean surface and gas-phase molecules. Only for the S2EF extxyz files.",
+        notes="The reference is that of the clean surface and gas-phase molecules; as in fairchem, it is taken off the "
+        "energy extrapolated to zero smearing, some meV off the free energy of the forces. Only for the S2EF extxyz "
+        "files.",
     ),
     replace(
         OC20,

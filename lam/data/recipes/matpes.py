@@ -68,11 +68,11 @@ def _group(entry: dict[str, Any], source: str) -> str:
 
 MATPES = Recipe(
     name="matpes",
-    title="MatPES: static calculations along molecular dynamics (4e5 structures, 89 elements)",
+    title="MatPES: static calculations along molecular dynamics at 300 K (4e5 structures)",
     level_of_theory="PBE or r2SCAN as the entries state (one file each), VASP, MatPESStaticSet",
     licence="BSD-3-Clause",
     doi="10.48550/arXiv.2503.04070",
-    files="MatPES-PBE-2025.1.json.gz or MatPES-R2SCAN-2025.1.json.gz (or later) from matpes.ai.",
+    files="MatPES-PBE-2025.1.json.gz or MatPES-R2SCAN-2025.1.json.gz (or later, also as JSON lines) from matpes.ai.",
     labels=(
         Label("positions", "structure", "Angstrom", "pymatgen's Structure; fractional coordinates count"),
         Label("energy", "energy", "eV", "VASP's e_0_energy, extrapolated to zero smearing"),
@@ -85,7 +85,7 @@ MATPES = Recipe(
     read=read,
     notes="The group is the Materials Project's structure that the dynamics began from. The energy is extrapolated to "
     "zero smearing and not the free energy that the forces derive from; the file has no other. Entries of a second "
-    "functional in one file are refused. The licence is from memory.",
+    "functional in one file are refused. The licence is that of the repository; the files state none.",
 )
 
 MATPES_PBE = replace(MATPES, name="matpes-pbe", level_of_theory="PBE, VASP", read=partial(read, functional="PBE"))

@@ -38,12 +38,13 @@ def parts(path: Path, *, keys: dict[str, str]) -> Iterator[Part]:
         yield from cut(path, _frames(file, keys))
 
 
-def read(part: Part, *, keys: dict[str, str]) -> Iterator[Structure | LamError]:
+def read(part: Part, *, keys: dict[str, str], neutral: bool = True) -> Iterator[Structure | LamError]:
     """Yield some frames of a trajectory.
 
     Args:
         part: which frames.
         keys: names of the arrays.
+        neutral: are all molecules neutral, and closed shells if their electrons are even?
 
     Raises:
         LamError: if the file is damaged, or an array is missing or of a wrong shape.
@@ -65,8 +66,8 @@ def read(part: Part, *, keys: dict[str, str]) -> Iterator[Structure | LamError]:
                 name=part.path.name,
                 group=part.path.stem,
                 start=start,
-                charge=0.0,
-                multiplicity=singlet_if_even(numbers, 0.0),
+                charge=0.0 if neutral else None,
+                multiplicity=singlet_if_even(numbers, 0.0) if neutral else None,
             )
             start += len(positions)
 
@@ -79,6 +80,8 @@ def _frames(file: Npz, keys: dict[str, str]) -> int:
 
 
 def _check(file: Npz, keys: dict[str, str], frames: int, atoms: int) -> None:
+    if "lattice" in file.keys:
+        raise LamError(f"'{file.path}' has a lattice: periodic data sets of sGDML are not read.")
     for name in ("positions", "forces"):
         shape = file.shape(keys[name])
         if shape != (frames, atoms, 3):
@@ -97,17 +100,25 @@ def _units(file: Npz) -> tuple[float, float]:
     return _ENERGY_UNITS[energy or "kcal/mol"], _LENGTH_UNITS[length or "ang"]
 
 
-def npz_recipe(keys: dict[str, str], **about: str) -> Recipe:
-    """Return the recipe of trajectories with these keys, in kcal/mol and Angstrom."""
+def npz_recipe(keys: dict[str, str], *, neutral: bool = True, **about: str) -> Recipe:
+    """Return the recipe of trajectories with these keys, in kcal/mol and Angstrom; ``neutral`` as in :func:`read`."""
     find: Callable[[Path], list[Path]] = files_with(".npz")
     labels = (
         Label("positions", keys["positions"], "Angstrom"),
         Label("energy", keys["energy"], "kcal/mol", "total energy"),
         Label("forces", keys["forces"], "kcal/mol/Angstrom", "forces, not gradients"),
+    )
+    state = (
         Label("total_charge", "", "e", "not in the file; all molecules are neutral"),
         Label("spin_multiplicity", "", "", "not in the file; singlets"),
     )
-    return Recipe(labels=labels, find=find, parts=partial(parts, keys=keys), read=partial(read, keys=keys), **about)
+    return Recipe(
+        labels=(*labels, *state) if neutral else labels,
+        find=find,
+        parts=partial(parts, keys=keys),
+        read=partial(read, keys=keys, neutral=neutral),
+        **about,
+    )
 
 
 MD17 = npz_recipe(
@@ -133,8 +144,21 @@ RMD17_RECIPE = npz_recipe(
     files="rmd17_aspirin.npz and the like, in the folder npz_data of rmd17.tar.bz2 on figshare, "
     "10.6084/m9.figshare.12672038.",
     notes="The group is the file: one trajectory, whose frames are not in order of time (old_indices). The authors "
-    "warn against training on more than 1000 frames of one molecule: test frames are correlated. Level of theory and "
-    "licence are from memory.",
+    "warn against training on more than 1000 frames of one molecule: test frames are correlated.",
 )
 
-RECIPES = (MD17, RMD17_RECIPE)
+SGDML_RECIPE = npz_recipe(
+    SGDML,
+    neutral=False,
+    name="sgdml",
+    title="sGDML data sets, of any molecule",
+    level_of_theory="not stated",
+    licence="not stated",
+    doi="",
+    files="*.npz with the arrays R, z, E and F, as sgdml_dataset_from_extxyz.py and others write them.",
+    notes="The group is the file. Units that the file states (e_unit, r_unit) are obeyed; else they are kcal/mol and "
+    "Angstrom, which sGDML assumes. Charge and multiplicity are not stated: give them with --metadata. Periodic data "
+    "sets (with the array lattice) are refused.",
+)
+
+RECIPES = (MD17, RMD17_RECIPE, SGDML_RECIPE)

@@ -13,7 +13,7 @@ MD22 = npz_recipe(
     doi="10.1126/sciadv.adf0873",
     files="md22_Ac-Ala3-NHMe.npz and the like from sgdml.org.",
     notes="The group is the file: one trajectory. Units that the file states (e_unit, r_unit) are obeyed. "
-    "Level of theory and the state of the molecules are from memory.",
+    "That all molecules are neutral singlets is not stated in the file.",
 )
 
 RECIPES = (MD22,)

@@ -8,9 +8,8 @@ from typing import TextIO
 
 import numpy as np
 
-from lam.data.readers import open_text
 from lam.data.recipes.base import Part, attempt
-from lam.data.recipes.calculations import note_dropped
+from lam.data.recipes.calculations import note_dropped, open_output, readable
 from lam.data.recipes.common import BOHR, HARTREE, NO_CELL, NO_PBC, trajectory_name
 from lam.data.structure import Structure
 from lam.errors import LamError
@@ -30,6 +29,8 @@ class Step:
     charge: float | None = None
     multiplicity: float | None = None
     converged: bool = True
+    finished: bool = False
+    """Does what follows belong to geometries that are not printed (of numerical derivatives, of dynamics)?"""
     damaged: bool = False
     """Does the file end in the middle of the step?"""
 
@@ -43,9 +44,9 @@ def read_steps(part: Part, steps: Callable[[TextIO, str], Iterator[Step]]) -> It
     """
     name = trajectory_name(part.path)
     count = unconverged = 0
-    with open_text(part.path) as lines:
+    with open_output(part.path) as lines:
         try:
-            for step in steps(lines, f"'{part.path}'"):
+            for step in readable(steps(lines, f"'{part.path}'"), f"'{part.path}'"):
                 if step.energy is None or step.damaged:
                     continue
                 number, count = count, count + 1

@@ -98,9 +98,9 @@ def _frame(frame: Any, name: str, *, source: str, group: str) -> Structure:
 
 MPTRJ = Recipe(
     name="mptrj",
-    title="MPtrj: relaxations and static calculations of the Materials Project (1.58e6 frames, 89 elements)",
+    title="MPtrj: relaxations and static calculations of the Materials Project (1.58e6 frames)",
     level_of_theory="PBE and PBE+U as the Materials Project mixes them, VASP",
-    licence="CC-BY-4.0",
+    licence="MIT",
     doi="10.1038/s42256-023-00716-3",
     files="MPtrj_2022.9_full.json from figshare, 10.6084/m9.figshare.23713842.",
     labels=(

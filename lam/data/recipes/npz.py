@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
+from lam.data.recipes.base import check_unpacked
 from lam.errors import LamError
 
 
@@ -94,10 +95,11 @@ def open_npz(path: Path) -> Iterator[Npz]:
     """
     if not path.is_file():
         raise LamError(f"There is no file '{path}'.")
+    check_unpacked(path)
     try:
         with zipfile.ZipFile(path) as file:
             yield Npz(file, path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise LamError(f"Cannot read '{path}': it is truncated, damaged or no .npz file ({error}).") from None
 
 

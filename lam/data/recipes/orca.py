@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 from ase.data import atomic_numbers as NUMBERS
 
-from lam.data.recipes.base import Label, Recipe
-from lam.data.recipes.calculations import each_file, outputs
+from lam.data.recipes.base import Label, Part, Recipe
+from lam.data.recipes.calculations import COMPRESSED, each_file, outputs
 from lam.data.recipes.molecule_output import Step, read_steps
+from lam.data.recipes.orca_engrad import engrad_steps
+from lam.data.structure import Structure
 from lam.errors import LamError
 
 _ENERGY = "FINAL SINGLE POINT ENERGY"
 _GRADIENTS = ("CARTESIAN GRADIENT", "The cartesian gradient", "The final MP2 gradient")
+_NUMBER = re.compile(r"-?\d+\.\d+")
 _GRADIENT_ROW = re.compile(r"^\s*\d+\s*[A-Za-z]*\s*:\s*(\S+)\s+(\S+)\s+(\S+)\s*$")
 
 
@@ -44,18 +48,49 @@ def steps(lines: TextIO, where: str) -> Iterator[Step]:
             multiplicity = _last(line, where)
             if step is not None:
                 step.multiplicity = multiplicity
-        elif "SCF NOT CONVERGED" in line and step is not None:
+        elif step is None or step.finished:
+            continue
+        elif "SCF NOT CONVERGED" in line and step.energy is None:
             step.converged = False
-        elif line.startswith(_ENERGY) and step is not None:
-            words = line.removeprefix(_ENERGY).split()
-            step.energy = float(words[0]) if words else None
-            step.converged &= "not fully converged" not in line
-        elif line.strip().startswith(_GRADIENTS) and step is not None and step.energy is not None:
+        elif line.startswith(_ENERGY):
+            found = _NUMBER.search(line)
+            step.finished = step.energy is not None  # a second energy: of a geometry that is not printed
+            if not step.finished:
+                step.energy = float(found[0]) if found else None
+                step.converged &= "not fully converged" not in line
+        elif line.strip().startswith(_GRADIENTS):  # before the energy, or after it
+            if step.energy is not None and step.forces is not None and "MP2" not in line:
+                step.finished = True
+                continue
             gradient = _gradient(lines, len(step.numbers))
             step.damaged = gradient is None
             step.forces = None if gradient is None else -gradient
     if step is not None:
         yield step
+
+
+def find(path: Path) -> list[Path]:
+    """Return the outputs in a folder and those below it, and .engrad files of folders that hold no output."""
+    found = _outputs(path)
+    if path.is_file():
+        return found
+    folders = {file.parent for file in found}
+    files = (file for file in path.rglob("*.engrad*") if file.is_file() and _is_engrad(file))
+    return sorted([*found, *(file for file in files if file.parent not in folders)])
+
+
+_outputs = outputs("* O   R   C   A *")
+
+
+def _is_engrad(path: Path) -> bool:
+    return path.name.endswith(tuple(f".engrad{end}" for end in ("", *COMPRESSED)))
+
+
+def read(part: Part) -> Iterator[Structure | LamError]:
+    """Yield the converged geometries; those that are not are counted in a warning."""
+    if _is_engrad(part.path):
+        return read_steps(part, partial(engrad_steps, path=part.path))
+    return read_steps(part, steps)
 
 
 def _geometry(lines: TextIO, where: str) -> tuple[list[int], np.ndarray] | None:
@@ -99,19 +134,21 @@ ORCA = Recipe(
     level_of_theory="not stated",
     licence="not stated",
     doi="",
-    files="what ORCA prints: *.out, *.log, also .gz, .xz, .zst.",
+    files="what ORCA prints (*.out, *.log), or *.engrad; also .gz, .bz2, .xz, .zst.",
     labels=(
-        Label("positions", "CARTESIAN COORDINATES (ANGSTROEM)", "Angstrom"),
+        Label("positions", "CARTESIAN COORDINATES (ANGSTROEM)", "Angstrom; Bohr in .engrad"),
         Label("energy", _ENERGY, "Hartree", "with dispersion and other corrections, as the gradient has them"),
         Label("forces", "CARTESIAN GRADIENT", "Hartree/Bohr", "gradient: the sign is turned"),
         Label("total_charge", "Total Charge", "e"),
         Label("spin_multiplicity", "Multiplicity", "", "2S+1"),
     ),
-    find=outputs("* O   R   C   A *"),
+    find=find,
     parts=each_file,
-    read=partial(read_steps, steps=steps),
+    read=read,
     notes="The group is the calculation. Geometries without an energy are left out, and those whose SCF did not "
-    "converge, with a message. Not read through cclib, whose energy leaves out the dispersion correction.",
+    "converge, with a message. Of a folder that holds both, the printed outputs are read; charge and multiplicity of "
+    "an .engrad file are those of the .inp file of its name. Not read through cclib, whose energy leaves out the "
+    "dispersion correction.",
 )
 
 RECIPES = (ORCA,)

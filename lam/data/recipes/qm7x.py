@@ -130,7 +130,7 @@ QM7X = Recipe(
     parts=parts,
     read=read,
     notes="The group is the molecule (idmol), with all its isomers and conformers. Duplicates that DupMols.dat lists "
-    "are left out with their displaced structures. Licence, code and the state of the molecules are from memory.",
+    "are left out with their displaced structures. That all molecules are neutral singlets is not stated in the file.",
 )
 
 RECIPES = (QM7X,)

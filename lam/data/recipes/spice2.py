@@ -118,7 +118,7 @@ SPICE2 = Recipe(
     parts=group_parts("conformations"),
     read=read,
     notes="The group of a structure is its molecule. Units are checked where the data sets state them. "
-    "One level of theory through all subsets. That all were computed as singlets is from memory.",
+    "One level of theory through all subsets. That all were computed as singlets is not stated in the file.",
 )
 
 RECIPES = (SPICE2,)

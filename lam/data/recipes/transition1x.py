@@ -85,12 +85,12 @@ TRANSITION1X = Recipe(
     name="transition1x",
     title="Transition1x: configurations along 1e4 organic reaction paths (9.6e6, H, C, N, O)",
     level_of_theory="wB97X/6-31G(d), ORCA",
-    licence="CC-BY-4.0",
+    licence="MIT",
     doi="10.1038/s41597-022-01870-w",
     files="Transition1x.h5 from figshare, 10.6084/m9.figshare.19614657.",
     labels=(
         Label("positions", "positions", "Angstrom"),
-        Label("energy", _ENERGY, "eV", "total energy"),
+        Label("energy", _ENERGY, "eV", "total energy; .atomization_energy is not read"),
         Label("forces", _FORCES, "eV/Angstrom"),
         Label("total_charge", "", "e", "not in the file; all reactions are neutral"),
         Label("spin_multiplicity", "", "", "not in the file; singlets"),
@@ -100,7 +100,7 @@ TRANSITION1X = Recipe(
     read=read,
     notes="The group is the formula, not the reaction: many reactions share their reactant. The group 'data' holds all "
     "reactions, 'train', 'val' and 'test' link to them and are not read again. The transition state is among the "
-    "configurations of its reaction and is not read twice. Licence and the state of the molecules are from memory.",
+    "configurations of its reaction and is not read twice. That all are neutral singlets is not stated in the file.",
 )
 
 RECIPES = (TRANSITION1X,)

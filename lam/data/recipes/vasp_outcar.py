@@ -50,6 +50,10 @@ class Header:
     """NUPDOWN, if it was set."""
     max_steps: int | None = None
     """NELM: an ionic step that took so many electronic steps did not converge."""
+    isif: int | None = None
+    """ISIF: with 0 there is no stress, with 1 only its trace is right."""
+    icharg: int | None = None
+    """ICHARG: from 10 on, the charge density is not that of the structure's ground state."""
 
     def numbers(self, where: str) -> np.ndarray:
         """Return the atomic numbers, (N,).
@@ -130,6 +134,10 @@ def _header_line(line: str, header: Header, where: str) -> None:
         header.valences.append(_after("ZVAL", line, where))
     elif header.max_steps is None and (found := _NELM.search(line)):
         header.max_steps = int(found[1])
+    elif "ISIF" in line:
+        header.isif = _whole("ISIF", line, header.isif)
+    elif "ICHARG" in line:
+        header.icharg = _whole("ICHARG", line, header.icharg)
     elif "NELECT" in line:
         header.electrons = _after("NELECT", line, where)
     elif "NUPDOWN" in line:
@@ -142,6 +150,11 @@ def _title(line: str, header: Header) -> None:
     name = words[2].split("_")[0].split(".")[0] if len(words) > 2 else ""
     if name in NUMBERS:
         header.titles.append(name)
+
+
+def _whole(key: str, line: str, default: int | None) -> int | None:
+    found = re.search(rf"\b{key}\s*=\s*(\d+)", line)
+    return int(found[1]) if found else default
 
 
 def _after(key: str, line: str, where: str) -> float:

@@ -116,6 +116,29 @@ def test_values(tmp_path, form):
     assert RECIPE.find(tmp_path) == [path]
 
 
+def test_units_of_the_tables(tmp_path):
+    # As version 2 prints them: forces twice, the energy at the end.
+    body = OLD.format(energy="0").split("eV\n", 1)[1]
+    first = body[: body.index(" TOTAL-FORCE")] + body[body.index(" TOTAL-FORCE") : body.index(" TOTAL-STRESS")]
+    first = first.replace("eV/Angstrom", "Ry/Bohr").replace("0.5 ", "0.01 ")
+    stress = body[body.index(" TOTAL-STRESS") :].replace("(KBAR)", "(GPa)")
+    end = " !FINAL_ETOT_IS -219.5 eV\n"
+    path = _log(tmp_path, first, body[: body.index(" TOTAL-STRESS")], stress, end, name="running_scf.log")
+    (one,) = structures(RECIPE, path)
+    assert one.energy == -219.5
+    np.testing.assert_array_equal(one.forces[0], [0.5, 0, -0.25])
+    assert one.stress[0, 0] == pytest.approx(-100.0 * KBAR, rel=1e-6)
+    path = _log(tmp_path, first, end, name="running_scf.log")
+    assert structures(RECIPE, path)[0].forces is None
+
+
+def test_lattice_constant_of_one_angstrom(tmp_path):
+    path = _log(tmp_path, NEW.format(energy="-1000.5"))
+    path.write_text(path.read_text().replace("lattice constant (Bohr) = 10", "lattice constant (Bohr) = 1.88973"))
+    (one,) = structures(RECIPE, path)
+    np.testing.assert_array_equal(one.cell, [[1, 0, 0], [0, 1, 0], [0.5, 0, 2]])  # not 1.000002
+
+
 def test_energy_at_the_end_of_the_log(tmp_path):
     body = OLD.format(energy="0").split("eV\n", 1)[1]  # without "final etot is"
     path = _log(tmp_path, body, " !FINAL_ETOT_IS -1000.5 eV\n", name="running_scf.log")
@@ -184,3 +207,11 @@ INDEX    LABEL    POSITION (Angstrom)    FORCE (eV/Angstrom)    VELOCITY (Angstr
     assert [s.energy for s in structures(RECIPE, path)] == [-5.5, -6.5]
     (path.parent / "MD_dump").unlink()
     assert "no MD_dump beside it" in problems(RECIPE, path)[0]
+
+
+@pytest.mark.parametrize(("settings", "charge"), [("nelec 7\n", 1), ("nelec 0\nnelec_delta 1\n", -1), ("nelec 8\n", 0)])
+def test_charge_by_the_number_of_electrons(tmp_path, settings, charge):
+    path = _log(tmp_path, NEW.format(energy="-1000.5"), settings=settings)
+    electrons = "       total electron number of element Na = 1\n       total electron number of element Cl = 7\n"
+    path.write_text(path.read_text().replace(" SETUP COORDINATES OF", electrons + " SETUP COORDINATES OF"))
+    assert structures(RECIPE, path)[0].total_charge == charge

@@ -8,7 +8,7 @@ from recipe_tools import HARTREE, assert_same, check_parts, problems, structures
 from lam.data.recipes import ani as module
 from lam.data.recipes.ani import ANI1CCX, ANI1X, ANI1X_TZ, ANI2X
 from lam.data.recipes.base import Part
-from lam.errors import LamError
+from lam.errors import LamError, LamWarning
 
 
 @pytest.fixture
@@ -135,3 +135,18 @@ def test_ani2x_bad_input(ani2x):
     ani2x.write_bytes(b"no HDF5 at all")
     with pytest.raises(LamError, match="no HDF5 file"):
         list(ANI2X.parts(ani2x))
+
+
+def test_ani2x_at_another_level_of_theory_is_named(ani2x):
+    with h5py.File(ani2x, "a") as file:
+        size = next(iter(file))
+        file[f"{size}/D3.energy-corrections"] = np.zeros(len(file[f"{size}/energies"]))
+    with pytest.warns(LamWarning, match=r"D3.energy-corrections: it is not at wB97X/6-31G\(d\)"):
+        structures(ANI2X, ani2x)
+
+
+@pytest.mark.parametrize(("name", "command"), [("1000.xz", "unxz"), ("ANI-2x-wB97X-631Gd.tar.gz", "tar xf")])
+def test_packed_files_are_named_as_such(tmp_path, name, command):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(LamError, match=f"is packed: unpack it first .{command} {name}"):
+        list(ANI2X.parts(tmp_path / name))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from recipe_tools import BOHR, HARTREE, problems, structures
 
-from lam.data.recipes import get
+from lam.data.recipes import detect, get
 from lam.errors import LamWarning
 
 RECIPE = get("cp2k")
@@ -180,3 +180,45 @@ def test_trajectory_leaves_out_unconverged_steps(tmp_path):
     with pytest.warns(LamWarning, match="1 of 2 steps left out"):
         (only,) = structures(RECIPE, path)
     assert only.source.endswith("water-pos-1.xyz#1")
+
+
+@pytest.mark.parametrize(
+    "line", [" GLOBAL| Run type      CELL_OPT", " MD| Ensemble Type      NPT_I", " MD_PAR| Ensemble type      NPT_F"]
+)
+def test_trajectory_with_a_cell_that_changes_needs_its_cells(tmp_path, line):
+    path = _trajectory(tmp_path, cell=False)
+    (tmp_path / "md.out").write_text(SETTINGS + line + "\n")
+    (message,) = problems(RECIPE, path)
+    assert "the cell changes" in message and "water-1.cell" in message
+    (tmp_path / "md.out").write_text(SETTINGS + " MD| Ensemble Type      NVT\n")
+    assert len(structures(RECIPE, path)) == 2
+    (tmp_path / "md.out").write_text(SETTINGS + line + "\n")
+    path = _trajectory(tmp_path, cell=True)
+    np.testing.assert_array_equal(structures(RECIPE, path)[1].cell[0], [10, 0, 0])
+
+
+def test_trajectory_is_recognised(tmp_path):
+    assert detect(_trajectory(tmp_path)) == "cp2k"
+
+
+# As version 2025.2 prints them.
+HEXAGONAL = """\
+ CELL| Vector a [angstrom]:      16.869     0.000     0.000   |a| =    16.869312
+ CELL| Vector b [angstrom]:      -8.435    14.609     0.000   |b| =    16.869312
+ CELL| Vector c [angstrom]:       0.000     0.000    41.478   |c| =    41.478000
+ CELL| Angle (b,c), alpha [degree]:                                    90.000000
+ CELL| Angle (a,c), beta  [degree]:                                    90.000000
+ CELL| Angle (a,b), gamma [degree]:                                   120.000000
+ CELL| Periodicity                                                           XYZ
+"""
+
+
+def test_cell_by_its_lengths_and_angles_which_have_more_digits(tmp_path):
+    path = tmp_path / "cp2k.out"
+    path.write_text(HEXAGONAL + COORDINATES.format(unit="angstrom") + NEW)
+    a = 16.869312
+    (one,) = structures(RECIPE, path)
+    np.testing.assert_allclose(one.cell, [[a, 0, 0], [-a / 2, a * 0.75**0.5, 0], [0, 0, 41.478]], atol=1e-9)
+    other = HEXAGONAL.replace("-8.435    14.609     0.000", "14.609    -8.435     0.000")  # turned
+    path.write_text(other + COORDINATES.format(unit="angstrom") + NEW)
+    np.testing.assert_array_equal(structures(RECIPE, path)[0].cell[1], [14.609, -8.435, 0])

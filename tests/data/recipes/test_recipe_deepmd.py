@@ -6,9 +6,9 @@ import pytest
 from recipe_tools import check_parts, problems, structures
 
 from lam.data.recipes import deepmd as module
-from lam.data.recipes import get
+from lam.data.recipes import detect, get
 from lam.data.recipes.base import Part
-from lam.errors import LamError
+from lam.errors import LamError, LamWarning
 
 CELL = np.diag([2.0, 4.0, 5.0])  # volume 40
 
@@ -155,3 +155,21 @@ def test_bad_frames_are_named(folder):
     assert len(messages) == 2
     assert "water/data.0#1" in messages[0] and "energy" in messages[0]
     assert "water/data.0#3" in messages[1]
+
+
+def test_moments_of_atoms_are_not_lost_in_silence(tmp_path):
+    arrays = _arrays(0, 2) | {"spin": np.ones((2, 9)), "force_mag": np.ones((2, 9))}
+    folder = _folder(tmp_path / "iron", [arrays])
+    with pytest.warns(LamWarning, match=r"iron' has the moments of atoms \(spin.npy\), which are not read"):
+        assert len(structures(get("deepmd"), folder)) == 2
+
+
+def test_a_file_that_is_one_system_is_recognised(tmp_path):
+    path = tmp_path / "water.hdf5"
+    with h5py.File(path, "w") as file:
+        file["type.raw"] = np.array([0, 1, 1])
+        file["type_map.raw"] = ["O", "H"]
+        for key, values in _arrays(0, 2).items():
+            file[f"set.000/{key}.npy"] = values
+    assert detect(path) == "deepmd-hdf5"
+    assert [s.energy for s in structures(get("deepmd-hdf5"), path)] == [-100, -101]

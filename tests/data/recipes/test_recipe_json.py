@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from recipe_tools import KBAR, assert_same, problems, structures
 
-from lam.data.recipes import get, mptrj
+from lam.data.recipes import detect, get, mptrj
 from lam.data.recipes.json_stream import JsonStream
 from lam.data.recipes.matpes import MATPES_R2SCAN
 from lam.errors import LamError
@@ -181,7 +181,21 @@ def test_matpes_truncated(tmp_path):
     with pytest.raises(LamError, match=r"MatPES.json.gz' is damaged or truncated"):
         structures(get("matpes"), path)
     path.write_bytes(gzip.compress(json.dumps({"a": 1}).encode()))
+    with pytest.raises(LamError, match=r"has no 'structure'; is this a file of MatPES"):
+        structures(get("matpes"), path)
+    path.write_bytes(gzip.compress(b'"a"'))
     with pytest.raises(LamError, match=r"no JSON of the expected form"):
+        structures(get("matpes"), path)
+
+
+def test_matpes_as_json_lines(tmp_path):
+    path = tmp_path / "MatPES-PBE-2025.2-train.jsonl"
+    lines = "".join(json.dumps(_matpes(number)) + "\n" for number in range(3))
+    path.write_text(lines)
+    assert len(structures(get("matpes"), path)) == 3
+    assert detect(path) == "matpes"
+    path.write_text(lines[:-20])
+    with pytest.raises(LamError, match="truncated"):
         structures(get("matpes"), path)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from recipe_tools import BOHR, HARTREE, KCAL_MOL, check_parts, problems, structures
 
-from lam.data.recipes import get
+from lam.data.recipes import detect, get
 from lam.data.recipes import md17 as module
 from lam.data.recipes.base import Part
 from lam.errors import LamError
@@ -91,3 +91,16 @@ def test_bad_input(tmp_path):
     path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(LamError, match=r"Cannot read '.*b.npz': it is truncated"):
         structures(get("md17"), path)
+
+
+def test_sgdml_of_any_molecule(tmp_path):
+    path = _md17(tmp_path / "peptide.npz")
+    found = structures(get("sgdml"), path)
+    assert found[0].energy == pytest.approx(-97000 * KCAL_MOL, rel=1e-6)
+    assert (found[0].total_charge, found[0].spin_multiplicity) == (None, None)  # nothing is known of it
+    assert detect(path) == "sgdml"
+    assert detect(_md17(tmp_path / "md22_DHA.npz")) == "md22"
+    assert detect(_md17(tmp_path / "aspirin_ccsd-train.npz")) == "md17"
+    path = _md17(tmp_path / "crystal.npz", lattice=np.eye(3))
+    with pytest.raises(LamError, match="periodic data sets of sGDML"):
+        structures(get("sgdml"), path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from recipe_tools import BOHR, HARTREE, problems, structures
 
-from lam.data.recipes import get
+from lam.data.recipes import detect, get
 from lam.errors import LamWarning
 
 ORCA = """
@@ -87,6 +87,79 @@ def test_orca_unconverged(tmp_path, problem, note):
     with pytest.warns(LamWarning, match="1 of 2 steps left out"):
         (only,) = structures(get("orca"), path)
     assert only.energy == pytest.approx(-75.75 * HARTREE)
+
+
+def test_orca_gradient_before_the_energy(tmp_path):
+    # ORCA 6 prints the gradient first.
+    text = ORCA.format(problem="", note="")
+    begin, end = text.index("-------------------------   -----"), text.index("------------------\nCARTESIAN GRADIENT")
+    path = _write(tmp_path, text[:begin] + text[end:] + text[begin:end])
+    (one,) = structures(get("orca"), path)
+    assert one.energy == pytest.approx(-75.5 * HARTREE, rel=1e-7)
+    np.testing.assert_allclose(one.forces[0], np.array([-0.125, 0, 0.25]) * HARTREE / BOHR, rtol=1e-6)
+
+
+def test_energies_of_geometries_that_are_not_printed_are_not_taken(tmp_path):
+    # Numerical derivatives and dynamics: only the first geometry is printed.
+    text = ORCA.format(problem="", note="")
+    begin, end = text.index("-------------------------   -----"), text.index("------------------\nCARTESIAN GRADIENT")
+    energy, gradient = text[begin:end], text[end:]
+    for printed in (energy + gradient, gradient + energy):  # ORCA 6 prints the gradient first
+        other = printed.replace("75.5", "75.9").replace("0.125", "0.925")
+        again = "   SCF NOT CONVERGED AFTER 125 CYCLES\n" + other
+        (one,) = structures(get("orca"), _write(tmp_path, text[:begin] + printed + again + other))
+        assert one.energy == pytest.approx(-75.5 * HARTREE, rel=1e-7)
+        assert one.forces[0, 0] == pytest.approx(-0.125 * HARTREE / BOHR, rel=1e-6)
+    text = START.format(route="") + INPUT + STANDARD + DONE + FORCES + 3 * DONE.replace("75.5", "75.9")
+    (one,) = structures(get("gaussian"), _write(tmp_path, text, "job.log"))
+    assert one.energy == pytest.approx(-75.5 * HARTREE, rel=1e-7)
+    assert one.forces[0, 0] == pytest.approx(0.125 * HARTREE / BOHR, rel=1e-6)
+
+
+ENGRAD = """\
+#
+# Number of atoms
+#
+ 2
+#
+# The current total energy in Eh
+#
+    -75.500000000000
+#
+# The current gradient in Eh/bohr
+#
+       0.125000000000
+       0.000000000000
+      -0.250000000000
+      -0.125000000000
+       0.000000000000
+       0.250000000000
+#
+# The atomic numbers and current coordinates in Bohr
+#
+   8     0.0000000    0.0000000    0.2500000
+   1     0.0000000    1.5000000   -1.0000000
+"""
+
+
+def test_orca_engrad(tmp_path):
+    path = _write(tmp_path, ENGRAD, "job.engrad")
+    (one,) = structures(get("orca"), path)
+    assert one.energy == pytest.approx(-75.5 * HARTREE, rel=1e-7)
+    np.testing.assert_array_equal(one.numbers, [8, 1])
+    np.testing.assert_allclose(one.positions, np.array([[0, 0, 0.25], [0, 1.5, -1]]) * BOHR, rtol=1e-6)
+    np.testing.assert_allclose(one.forces[0], np.array([-0.125, 0, 0.25]) * HARTREE / BOHR, rtol=1e-6)
+    assert (one.total_charge, one.spin_multiplicity) == (None, None)
+    _write(tmp_path, "! wB97M-V EnGrad\n\n * xyz -1 1\nO 0 0 0.13\nH 0 0.8 -0.5\n*\n", "job.inp")
+    assert (structures(get("orca"), path)[0].total_charge, structures(get("orca"), path)[0].spin_multiplicity) == (
+        -1,
+        1,
+    )
+    assert get("orca").find(tmp_path) == [path] and detect(path) == "orca"
+    printed = _write(tmp_path, ORCA.format(problem="", note=""))
+    assert get("orca").find(tmp_path) == [printed]  # the same calculation
+    (message,) = problems(get("orca"), _write(tmp_path, ENGRAD[:-60], "job.engrad"))
+    assert "job.engrad' is cut off" in message
 
 
 def test_orca_bad_input(tmp_path):
@@ -185,3 +258,58 @@ def test_gaussian_unconverged_and_cut_off(tmp_path):
     cut = START.format(route="") + INPUT + DONE + FORCES[: FORCES.index("      2        1")]
     (message,) = problems(get("gaussian"), _write(tmp_path, cut, "job.log"))
     assert "job.log' holds no geometry with an energy" in message
+
+
+@pytest.mark.parametrize(
+    "line", [" Counterpoise: doing DCBS calculation for fragment   1", " ONIOM: calculating energy."]
+)
+def test_gaussian_energies_of_parts_are_refused(tmp_path, line):
+    text = START.format(route="") + INPUT + line + "\n" + DONE + FORCES
+    (message,) = problems(get("gaussian"), _write(tmp_path, text, "job.log"))
+    assert "ONIOM or a counterpoise correction" in message
+
+
+FCHK = """\
+water, at the level of the whole calculation
+Force     RwB97XD                                                     6-31G(d)
+Number of atoms                            I                2
+Charge                                     I               -1
+Multiplicity                               I                1
+Number of electrons                        I               10
+Atomic numbers                             I   N=           2
+           8           1
+Nuclear charges                            R   N=           2
+  8.00000000E+00  1.00000000E+00
+Current cartesian coordinates              R   N=           6
+  0.00000000E+00  0.00000000E+00  2.50000000E-01  0.00000000E+00  1.50000000E+00
+ -1.00000000E+00
+Number of translation vectors              I                0
+SCF Energy                                 R     -7.525000000000000E+01
+Total Energy                               R     -7.550000000000000E+01
+Cartesian Gradient                         R   N=           6
+  1.25000000E-01  0.00000000E+00 -2.50000000E-01 -1.25000000E-01  0.00000000E+00
+  2.50000000E-01
+"""
+
+
+def test_gaussian_fchk(tmp_path):
+    path = _write(tmp_path, FCHK, "job.fchk")
+    (one,) = structures(get("gaussian"), path)
+    assert one.energy == pytest.approx(-75.5 * HARTREE, rel=1e-7)  # of the method, not of the SCF below it
+    np.testing.assert_array_equal(one.numbers, [8, 1])
+    np.testing.assert_allclose(one.positions, np.array([[0, 0, 0.25], [0, 1.5, -1]]) * BOHR, rtol=1e-6)
+    np.testing.assert_allclose(one.forces[0], np.array([-0.125, 0, 0.25]) * HARTREE / BOHR, rtol=1e-6)
+    assert (one.total_charge, one.spin_multiplicity) == (-1, 1)
+    assert get("gaussian").find(tmp_path) == [path] and detect(path) == "gaussian"
+    _write(tmp_path, FCHK[: FCHK.index("Cartesian Gradient")], "job.fchk")
+    assert structures(get("gaussian"), path)[0].forces is None
+    for text, reason in (
+        (FCHK[:-20], "cut off in 'Cartesian Gradient'"),
+        (FCHK[: FCHK.index("SCF Energy")], "has no energy"),
+        (
+            FCHK.replace("vectors              I                0", "vectors              I                3"),
+            "periodic",
+        ),
+    ):
+        (message,) = problems(get("gaussian"), _write(tmp_path, text, "job.fchk"))
+        assert reason in message

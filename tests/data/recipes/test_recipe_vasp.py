@@ -1,5 +1,6 @@
 """VASP: free energy, stress order and sign, charge, unconverged and cut-off steps, in OUTCAR and vasprun.xml."""
 
+import bz2
 import gzip
 
 import numpy as np
@@ -227,6 +228,70 @@ def test_vasprun_compressed_and_truncated(tmp_path):
     path.write_bytes(gzip.compress(_xml([(-15.0, 2)]).replace("e_fr_energy", "e_other").encode()))
     (message,) = problems(RECIPE, path)
     assert "vasprun.xml.gz'" in message and "no e_fr_energy" in message
+
+
+def test_vasprun_without_the_enthalpy_of_pstress(tmp_path):
+    # With PSTRESS = 10 kbar and 64 Angstrom^3, VASP writes TOTEN + P V: -15 + 0.39946 eV.
+    enthalpy = 10.0 * KBAR * 64.0
+    text = _xml([(-15.0 + enthalpy, 2)]).replace("-99.0", "-15.0")
+    text = text.replace("</parameters>", ' <i name="PSTRESS">     10.00000000</i>\n </parameters>')
+    path = tmp_path / "vasprun.xml"
+    path.write_text(text)
+    (one,) = structures(RECIPE, path)
+    assert one.energy == pytest.approx(-15.0, abs=1e-6)
+    np.testing.assert_allclose(one.stress[0, 0], -10.0 * KBAR, rtol=1e-6)  # PSTRESS is no part of it
+
+
+def test_vasprun_steps_of_a_machine_learned_force_field_are_left_out(tmp_path):
+    incar = ' <incar><i type="logical" name="ML_LMLFF"> T  </i></incar>\n <parameters>'
+    path = tmp_path / "vasprun.xml"
+    path.write_text(_xml([(-15.0, 2), (-15.5, 0), (-16.0, 1)]).replace(" <parameters>", incar))
+    assert [s.energy for s in structures(RECIPE, path)] == [-15.0, -16.0]
+
+
+def test_vasprun_names_of_elements_of_its_own(tmp_path):
+    path = tmp_path / "vasprun.xml.relax1"
+    path.write_text(_xml([(-15.0, 2)]).replace("<c>O </c><c>     16", "<c>r </c><c>     91"))
+    (one,) = structures(RECIPE, path)
+    np.testing.assert_array_equal(one.numbers, [40, 1, 1])  # "r " is zirconium
+    assert RECIPE.find(tmp_path) == [path]
+
+
+def test_outcar_compressed_truncated_and_with_strange_letters(tmp_path):
+    text = _outcar(tmp_path / "job", [(-15.0, REACHED), (-15.5, REACHED)]).read_text()
+    raw = ("   SYSTEM =  Stra\u00dfe\n" + text).encode("latin-1")
+    path = tmp_path / "OUTCAR.bz2"
+    path.write_bytes(bz2.compress(raw))
+    assert [s.energy for s in structures(RECIPE, path)] == [-15.0, -15.5]
+    path = tmp_path / "OUTCAR.gz"
+    path.write_bytes(gzip.compress(raw)[:-200])
+    (message,) = problems(RECIPE, path)
+    assert "OUTCAR.gz' is damaged or truncated" in message
+
+
+@pytest.mark.parametrize("isif", [0, 1, 2])
+def test_stress_needs_isif(tmp_path, isif):
+    path = _outcar(tmp_path / "job", [(-15.0, REACHED)])
+    line = f"   ISIF   =      {isif}    stress and relaxation\n   NELECT"
+    path.write_text(path.read_text().replace("   NELECT", line))
+    (one,) = structures(RECIPE, path)
+    assert (one.stress is not None) == (isif == 2)  # with 1, only the trace is right
+    path = tmp_path / "vasprun.xml"
+    path.write_text(_xml([(-15.0, 2)]).replace("</parameters>", f'<i name="ISIF">{isif}</i></parameters>'))
+    (one,) = structures(RECIPE, path)
+    assert (one.stress is not None) == (isif == 2)
+
+
+def test_band_structures_are_left_out(tmp_path):
+    path = _outcar(tmp_path / "bands", [(-15.0, REACHED)])
+    line = "   ICHARG =     11    charge: 1-file 2-atom 10-const\n   NELECT"
+    path.write_text(path.read_text().replace("   NELECT", line))
+    with pytest.warns(LamWarning, match="bands/OUTCAR' is left out: with ICHARG = 11"):
+        assert structures(RECIPE, path) == []
+    path = tmp_path / "vasprun.xml"
+    path.write_text(_xml([(-15.0, 2)]).replace("</parameters>", '<i name="ICHARG">    11</i></parameters>'))
+    with pytest.warns(LamWarning, match="ICHARG = 11"):
+        assert structures(RECIPE, path) == []
 
 
 def test_of_both_files_one_is_read(tmp_path):
