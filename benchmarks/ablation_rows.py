@@ -117,9 +117,9 @@ ROWS = [
         ("late-radial-6", "6 radial functions in the second layer"),
         ("late-radial-4", "4 radial functions in the second layer"),
     ),
+    *_rows("product", ("fourth", "invariants of four densities too", "model.fourth_order=true")),
     *_variants(
         "product",
-        ("no-fourth", "invariants of up to three densities"),
         ("no-third", "invariants of two densities, and the product's own"),
         ("no-product", "invariants of two densities only"),
         ("lebedev", "the same product on a Lebedev grid"),

@@ -10,7 +10,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from lam import keys
-from lam.model import backbone, layer, product
+from lam.model import backbone, fused, layer, product
 from lam.model.angular import degree_of_component
 from lam.model.constants import Table
 from lam.model.kernels import fuses_nodes, messages, node_ops
@@ -25,6 +25,7 @@ VARIANTS: dict[str, Callable[[], None]] = {}
 def apply(name: str | None) -> None:
     """Change lam in this process to a variant; None leaves it as it is."""
     if name is not None:
+        fused.ENABLED = False  # it would compute what was there before
         VARIANTS[name]()
 
 
@@ -176,8 +177,8 @@ def _invariants(*, third: bool, fourth: bool) -> None:
     """Leave out invariants of three or of four densities."""
     made = NodeProduct.__init__
 
-    def init(self: NodeProduct, l_max: int, channels: int) -> None:
-        made(self, l_max, channels)
+    def init(self: NodeProduct, l_max: int, channels: int, **_: bool) -> None:
+        made(self, l_max, channels, fourth_order=True)
         self.n_invariants = ((1 + third + fourth) * (l_max + 1) + 1) * channels
         if not fourth:
             del self.product_partner
@@ -202,12 +203,6 @@ def _invariants(*, third: bool, fourth: bool) -> None:
 
 
 @variant
-def no_fourth() -> None:
-    """Invariants of up to three densities."""
-    _invariants(third=True, fourth=False)
-
-
-@variant
 def no_third() -> None:
     """Invariants of two and of four densities."""
     _invariants(third=False, fourth=True)
@@ -224,8 +219,8 @@ def clebsch_gordan() -> None:
     """Couple by e3nn's coefficients, every path (l1, l2 -> l3) of natural parity with a weight for each channel."""
     made = NodeProduct.__init__
 
-    def init(self: NodeProduct, l_max: int, channels: int) -> None:
-        made(self, l_max, channels)
+    def init(self: NodeProduct, l_max: int, channels: int, **_: bool) -> None:
+        made(self, l_max, channels, fourth_order=True)
         del self.to_grid, self.from_grid
         left, right, out, values = [], [], [], []
         n_paths = 0

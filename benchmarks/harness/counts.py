@@ -132,21 +132,22 @@ def message(config: ModelConfig, neighbors: float, *, first: bool, elements: int
 def nodes(config: ModelConfig, *, first: bool, last: bool, elements: int | None = None) -> Stages:
     """Return the work at the atom of one layer."""
     components, channels, width = (config.l_max + 1) ** 2, config.channels, config.scalar_channels
-    degrees = config.l_max + 1
+    degrees, kinds = config.l_max + 1, 3 if config.fourth_order else 2
     pairs = senders_of(config, elements, first=first) * config.radial_functions
     tensors = config.tensor_channels
     parts = [
         matrix(pairs, channels, components),
         pointwise(components * channels, 4),  # the soft normalisation
         matrix(channels, channels, components),
-        matrix(channels, channels, components),
         bilinear(2 * components * channels, components * channels, float(coupling(config.l_max) * channels)),
-        bilinear(4 * components * channels, 3 * degrees * channels, 3.0 * 2 * components * channels),
-        matrix((3 * degrees + 1) * channels, width),
+        bilinear((kinds + 1) * components * channels, kinds * degrees * channels, 2.0 * kinds * components * channels),
+        matrix((kinds * degrees + 1) * channels, width),
         matrix(width, width),
         matrix(width, width),
         pointwise(width, 6),
     ]
+    if config.fourth_order:
+        parts.append(matrix(channels, channels, components))  # the product's own partner
     if not (first and elements):
         parts += [matrix(width, config.sender_channels), pointwise(components * pairs)]  # the senders; the gate
     if not first:

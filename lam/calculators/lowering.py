@@ -29,10 +29,10 @@ class LayerWeights(NamedTuple):
     """(L + 1, C, C)."""
     partner_back: np.ndarray
     second: np.ndarray
-    """The product's partner, (L + 1, C, C)."""
+    """The product's partner, (L + 1, C, C); (0, C, C) without invariants of four densities."""
     second_back: np.ndarray
     invariant: np.ndarray
-    """Map of the invariants, by group, (3 (L + 1) + 1, C, S); their norms are in it."""
+    """Map of the invariants, by group, (1 + 2 or 3 times (L + 1), C, S); their norms are in it."""
     invariant_back: np.ndarray
     invariant_bias: np.ndarray
     gain: np.ndarray
@@ -89,8 +89,10 @@ def layer_weights(layer: Layer, following: Layer | None, n_radial: int) -> Layer
     pairs = n_radial * senders
     passing = mix[1:3, pairs:] if mix.shape[1] > pairs else mix.new_zeros(0, 0, 0)
     mix = mix[:, :pairs]
-    invariant = layer.invariant.weight.double().view(width, 3 * degrees + 1, channels).permute(1, 2, 0).clone()
-    norms = (2.0 * torch.arange(degrees, dtype=torch.float64) + 1.0).rsqrt().repeat(3)
+    invariant = layer.invariant.weight.double().view(width, -1, channels).permute(1, 2, 0).clone()
+    norms = (2.0 * torch.arange(degrees, dtype=torch.float64) + 1.0).rsqrt().repeat(product.kinds)
+    partner = product.product_partner
+    second = mix.new_zeros(0, channels, channels) if partner is None else partner.weight
     invariant[1:] *= norms[:, None, None]
     if layer.to_tensors is None or following is None:
         tensors, gate, bias = mix.new_zeros(0, 0, 0, 0), mix.new_zeros(width, 0), mix.new_zeros(0)
@@ -101,7 +103,7 @@ def layer_weights(layer: Layer, following: Layer | None, n_radial: int) -> Layer
         sender = following.message.sender.weight.T
         seen = torch.stack([part.T for part in following.message.along_bond.weight.split(tensors.shape[3], dim=1)])
     matrices = {
-        "mix": mix, "passing": passing, "partner": product.partner.weight, "second": product.product_partner.weight,
+        "mix": mix, "passing": passing, "partner": product.partner.weight, "second": second,
         "invariant": invariant, "residual": layer.from_scalars.weight.T, "update": layer.update.weight.T,
         "tensors": tensors, "tensor_gate": gate, "sender": sender, "seen": seen,
     }  # fmt: skip

@@ -175,8 +175,9 @@ class _Passes:
         again = not self.keep or last_layer
         name = ("again", tensors, part.number) if again else ("kept", part.layer, part.number, part.block)
         rows, tensor_rows = (m * count, config.channels), (8 * count, tensors)
+        second = rows if config.fourth_order else (0, config.channels)
         shapes = (
-            rows, (count,), rows, rows, rows, (count, config.scalar_channels),
+            rows, (count,), rows, rows, second, (count, config.scalar_channels),
             tensor_rows, tensor_rows, (count, tensors), (count,),
         )  # fmt: skip
         return Block(*self.space.arrays(name, shapes))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lam import keys
 from lam.model.config import ModelConfig
@@ -24,6 +26,8 @@ class Backbone(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False
+        """Keep only what goes from layer to layer while training, and calculate the rest again on the way back."""
         self.element = nn.Embedding(config.max_atomic_number + 1, config.scalar_channels)
         self.charge_spin = ChargeSpinEmbedding(config.scalar_channels, config.max_atomic_number)
         self.radial = RadialBasis(config.cutoff, config.radial_functions, config.mean_neighbors)
@@ -54,7 +58,16 @@ class Backbone(nn.Module):
             self.config.l_max,
         )
         scalars, tensors = self.element(numbers), None
-        for layer in self.layers:
+
+        def through(layer: Layer, scalars: Tensor, tensors: Tensor | None) -> tuple[Tensor, Tensor | None]:
             sums = sum_messages(*layer.senders(scalars, tensors))
-            scalars, tensors = layer.receive(sums, scalars, numbers, context)
+            return layer.receive(sums, scalars, numbers, context)
+
+        for layer in self.layers:
+            if self.recompute and torch.is_grad_enabled():
+                scalars, tensors = checkpoint(
+                    through, layer, scalars, tensors, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                scalars, tensors = through(layer, scalars, tensors)
         return scalars

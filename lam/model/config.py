@@ -28,6 +28,8 @@ class ModelConfig(Section):
     """Width of the invariant (scalar) features of an atom."""
     tensor_channels: int = Field(16, ge=0)
     """Channels of the l = 1, 2 features that later layers send; unused with one layer."""
+    fourth_order: bool = True
+    """Make invariants of four densities too, besides those of up to three."""
     readout_channels: int = Field(32, ge=4)
     """Width of the readout's hidden layer."""
     mean_neighbors: float = Field(40.0, gt=0)

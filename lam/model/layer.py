@@ -87,7 +87,7 @@ class Layer(nn.Module):
     def __init__(self, config: ModelConfig, *, first: bool, last: bool) -> None:
         super().__init__()
         self.message = Message(config, first=first)
-        self.product = NodeProduct(config.l_max, config.channels)
+        self.product = NodeProduct(config.l_max, config.channels, fourth_order=config.fourth_order)
         width = config.scalar_channels
         self.invariant = nn.Linear(self.product.n_invariants, width)
         self.element_gain = nn.Embedding(config.max_atomic_number + 1, width)

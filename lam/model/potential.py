@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lam import keys
 from lam.errors import LamError, unknown_name
+from lam.model import fused
 from lam.model.backbone import Backbone
 from lam.model.config import ModelConfig
 from lam.model.constants import Table
@@ -144,30 +145,53 @@ class Potential(nn.Module):
         """
         derivatives = forces or stress
         with torch.set_grad_enabled(derivatives or torch.is_grad_enabled()):
-            edges = make_edges(graph, self.dtype)
-            if derivatives and not edges.vectors.requires_grad:
-                edges.vectors.requires_grad_()
-            atom_energies = self._interaction(graph, edges)
+            if derivatives and create_graph and fused.serves(self.backbone, graph):
+                atom_energies, pulls, virials = self._fused_interaction(graph)
+            else:
+                edges = make_edges(graph, self.dtype)
+                if derivatives and not edges.vectors.requires_grad:
+                    edges.vectors.requires_grad_()
+                atom_energies = self._interaction(graph, edges)
+                if derivatives:
+                    with gradients_of(vectors=True, fixed_senders=False):
+                        pull = torch.autograd.grad(atom_energies.sum(), edges.vectors, create_graph=create_graph)[0]
+                    pulls = _forces(pull, edges) if forces else None
+                    virials = _virials(pull, edges, graph) if stress else None
             output = self._total(graph, atom_energies)
-            if derivatives:
-                with gradients_of(vectors=True, fixed_senders=False):
-                    pull = torch.autograd.grad(atom_energies.sum(), edges.vectors, create_graph=create_graph)[0]
-                if forces:
-                    output[keys.FORCES] = _forces(pull, edges)
-                if stress:
-                    output[keys.STRESS] = _stress(pull, edges, graph)
+            if forces:
+                output[keys.FORCES] = pulls
+            if stress:
+                output[keys.STRESS] = _stress(virials, graph)
         if not create_graph and derivatives:
             output = {key: value.detach() for key, value in output.items()}
         return output
 
     def _interaction(self, graph: dict[str, Tensor], edges: Edges) -> Tensor:
         """Return the energy of each atom without references, eV, (N,), in the model's dtype."""
-        numbers, task = graph[keys.ATOMIC_NUMBERS], graph[keys.TASK][graph[keys.BATCH]]
-        scalars = self.backbone(graph, edges)
-        energies = self.readout(scalars, task) * self.energy_scale(scalars.dtype)[task]
+        energies = self._read_out(graph, self.backbone(graph, edges))
         if self.repulsion is not None:
+            numbers = graph[keys.ATOMIC_NUMBERS]
             energies = energies + self.repulsion(numbers, self.backbone.radii[numbers], edges)
         return energies
+
+    def _read_out(self, graph: dict[str, Tensor], scalars: Tensor) -> Tensor:
+        """Return what the network says of the energy of each atom, eV, (N,), from its scalars."""
+        task = graph[keys.TASK][graph[keys.BATCH]]
+        return self.readout(scalars, task) * self.energy_scale(scalars.dtype)[task]
+
+    def _fused_interaction(self, graph: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what :meth:`_interaction` does, forces (N, 3) and virials (G, 3, 3), to train all of them."""
+        radii = self.backbone.radii[graph[keys.ATOMIC_NUMBERS]]
+        geometry = fused.Geometry(graph, self.dtype, radii, self.cutoff)
+        backbone = fused.FusedBackbone(self.backbone, graph, geometry)
+        scalars = backbone.scalars if backbone.scalars.requires_grad else backbone.scalars.requires_grad_()
+        energies = self._read_out(graph, scalars)
+        pull = backbone.pull(torch.autograd.grad(energies.sum(), scalars, create_graph=True)[0])
+        forces, virials = geometry.collect(pull)
+        if self.repulsion is not None:  # it has nothing to learn
+            more = geometry.repulsion()
+            energies, forces, virials = energies + more[0], forces + more[1], virials + more[2]
+        return energies, forces, virials
 
     def _total(self, graph: dict[str, Tensor], atom_energies: Tensor) -> dict[str, Tensor]:
         # Sums in double precision: references are thousands of eV, differences of interest are meV.
@@ -193,15 +217,20 @@ def _forces(pull: Tensor, edges: Edges) -> Tensor:
     return zeros.index_add(0, edges.centers, pull).index_add(0, edges.neighbors, -pull)
 
 
-def _stress(pull: Tensor, edges: Edges, graph: dict[str, Tensor]) -> Tensor:
-    """Turn dE/d(edge vector), (E, 3), into (1/V) dE/d(strain), (G, 3, 3)."""
-    batch, cell = graph[keys.BATCH], graph[keys.CELL].to(pull.dtype)
-    if len(cell) == 1:
+def _virials(pull: Tensor, edges: Edges, graph: dict[str, Tensor]) -> Tensor:
+    """Turn dE/d(edge vector), (E, 3), into dE/d(strain), (G, 3, 3)."""
+    n_structures = len(graph[keys.CELL])
+    if n_structures == 1:
         virial = (edges.vectors.T @ pull)[None]
     else:
         outer = edges.vectors[:, :, None] * pull[:, None, :]
-        virial = pull.new_zeros(len(cell), 3, 3).index_add(0, batch[edges.centers], outer)
-    virial = 0.5 * (virial + virial.transpose(1, 2))
+        virial = pull.new_zeros(n_structures, 3, 3).index_add(0, graph[keys.BATCH][edges.centers], outer)
+    return 0.5 * (virial + virial.transpose(1, 2))
+
+
+def _stress(virials: Tensor, graph: dict[str, Tensor]) -> Tensor:
+    """Turn dE/d(strain), (G, 3, 3), into the stress; zero unless a structure is periodic in three directions."""
     periodic = graph[keys.PBC].all(dim=1)
-    volume = torch.where(periodic, torch.linalg.det(cell).abs(), torch.ones_like(cell[:, 0, 0]))
-    return torch.where(periodic[:, None, None], virial / volume[:, None, None], torch.zeros_like(virial))
+    volume = torch.linalg.det(graph[keys.CELL].to(virials.dtype)).abs()
+    volume = torch.where(periodic, volume, torch.ones_like(volume))
+    return torch.where(periodic[:, None, None], virials / volume[:, None, None], torch.zeros_like(virials))

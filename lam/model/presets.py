@@ -7,8 +7,8 @@ from lam.model.config import ModelConfig
 
 PRESETS: dict[str, ModelConfig] = {
     # Strictly local: for two CPU cores, and for domain decomposition without communication.
-    "nano": ModelConfig(),
-    "small": ModelConfig(n_layers=2, channels=64, scalar_channels=96, tensor_channels=16),
+    "nano": ModelConfig(fourth_order=False),
+    "small": ModelConfig(n_layers=2, channels=64, scalar_channels=96, tensor_channels=16, fourth_order=False),
     "base": ModelConfig(
         cutoff=5.5,
         n_layers=3,
@@ -18,6 +18,7 @@ PRESETS: dict[str, ModelConfig] = {
         tensor_channels=32,
         readout_channels=64,
         mean_neighbors=50.0,
+        fourth_order=False,
     ),
 }
 

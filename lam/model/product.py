@@ -40,25 +40,30 @@ class ChannelMix(nn.Module):
 
 
 class NodeProduct(nn.Module):
-    """Bilinear product on the sphere and the invariants up to fifth body order.
+    """Bilinear product on the sphere and the invariants up to fourth or fifth body order.
 
     With the density ``a``, its mix ``b = W_b a``, and the product ``p`` of both on a Lebedev grid
     (exact, see :func:`lam.model.angular.quadrature`), the invariants are, for every degree l and
-    channel c, ``a.b``, ``p.b`` and ``p.(W_p p)``: sums over m of products of two, three and four
+    channel c, ``a.b``, ``p.b`` and, if asked for, ``p.(W_p p)``: sums over m of products of two, three and four
     densities, besides ``a_00`` itself.
 
     Args:
         l_max: highest degree.
         channels: C.
+        fourth_order: make invariants of four densities.
+
+    Attributes:
+        kinds: kinds of invariants besides ``a_00``: 2 or 3.
     """
 
-    def __init__(self, l_max: int, channels: int) -> None:
+    def __init__(self, l_max: int, channels: int, *, fourth_order: bool = True) -> None:
         super().__init__()
         degrees = degree_of_component(l_max)
         self.channels = channels
-        self.n_invariants = (3 * (l_max + 1) + 1) * channels
+        self.kinds = 3 if fourth_order else 2
+        self.n_invariants = (self.kinds * (l_max + 1) + 1) * channels
         self.partner = ChannelMix(degrees, channels, channels)
-        self.product_partner = ChannelMix(degrees, channels, channels)
+        self.product_partner = ChannelMix(degrees, channels, channels) if fourth_order else None
         # Saved with the model, and compared at loading with those of the installed libraries.
         self.l_max = l_max
         self.to_grid, self.from_grid = (Table(matrix) for matrix in quadrature(l_max))
@@ -73,13 +78,19 @@ class NodeProduct(nn.Module):
         partner = self.partner(density)
         if fuses_nodes(density):
             product = node_ops.couple(density, partner)
-            return product, node_ops.invariants(density, partner, product, self.product_partner(product))
+            return product, node_ops.invariants(density, partner, product, self._second(product))
         on_grid = self._matrix(self.to_grid, density) * self._matrix(self.to_grid, partner)
         product = self._matrix(self.from_grid, on_grid)
-        factors = (density * partner, product * partner, product * self.product_partner(product))
+        factors = [density * partner, product * partner]
+        if self.product_partner is not None:
+            factors.append(product * self.product_partner(product))
         pairs = torch.cat([self._matrix(self.contract, factor) for factor in factors])
         invariants = torch.cat([density[:1], pairs])  # (rows, N, C)
         return product, invariants.transpose(0, 1).reshape(density.shape[1], self.n_invariants)
+
+    def _second(self, product: Tensor) -> Tensor:
+        """Return the product's own partner, (M, N, C), or (0, N, C) without invariants of four densities."""
+        return product[:0] if self.product_partner is None else self.product_partner(product)
 
     def _matrix(self, table: Table, features: Tensor) -> Tensor:
         """Apply a constant matrix to the leading axis as a single matrix product."""

@@ -30,6 +30,7 @@ SHAPES = {
     "odd sizes": ("small", TINY | ODD),
     "low degree": ("nano", {"l_max": 1, "radial_functions": 3, "channels": 5}),
     "without repulsion": ("nano", {"zbl": False}),
+    "four densities": ("small", TINY | {"fourth_order": True}),
 }
 
 

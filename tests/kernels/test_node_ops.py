@@ -35,9 +35,10 @@ def derivatives(function: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor
 
 @pytest.mark.parametrize("l_max", [1, 2, 3])
 @pytest.mark.parametrize("n_atoms", [0, 1, 7])
-def test_product_and_invariants(l_max: int, n_atoms: int) -> None:
+@pytest.mark.parametrize("fourth_order", [False, True])
+def test_product_and_invariants(l_max: int, n_atoms: int, fourth_order: bool) -> None:
     torch.manual_seed(0)
-    product = NodeProduct(l_max, 6).double()
+    product = NodeProduct(l_max, 6, fourth_order=fourth_order).double()
     inputs = [features((l_max + 1) ** 2, n_atoms, 6, seed=1)]
     got = derivatives(product, inputs)
     with use("torch"):

@@ -91,14 +91,18 @@ def _by_atom(name: str, like: Tensor, *tensors: Tensor | bool) -> None:
     run(lambda _, first, last: function(first, last, weights, *arrays), _split(like.shape[1], _ATOMS_WORTH_A_THREAD))
 
 
-def _empty_invariants(like: Tensor) -> Tensor:
-    return like.new_empty(like.shape[1], (3 * _l_max(like) + 4) * like.shape[2])
+def _empty_invariants(like: Tensor, c: Tensor) -> Tensor:
+    kinds = 3 if len(c) else 2
+    return like.new_empty(like.shape[1], (kinds * (_l_max(like) + 1) + 1) * like.shape[2])
 
 
 @torch.library.custom_op("lam::invariants", mutates_args=())
 def invariants(a: Tensor, b: Tensor, p: Tensor, c: Tensor) -> Tensor:
-    """Return ``a_00`` and, over the root of 2 l + 1, ``a.b, p.b, p.c`` of each degree: (N, (1 + 3 L) C)."""
-    out = _empty_invariants(a)
+    """Return ``a_00`` and, over the root of 2 l + 1, ``a.b, p.b, p.c`` of each degree: (N, (1 + 3 L) C).
+
+    Without ``p.c``, (N, (1 + 2 L) C), if c is (0, N, C).
+    """
+    out = _empty_invariants(a, c)
     _by_atom("invariants", a, a, b, p, c, out)
     return out
 
@@ -108,7 +112,7 @@ def invariants_adjoint(
     s: Tensor, a: Tensor, b: Tensor, p: Tensor, c: Tensor, linear: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of ``<s, invariants(a, b, p, c)>``, with or without that of its linear part ``a_00``."""
-    grads = tuple(_like(a) for _ in range(4))
+    grads = tuple(_like(tensor) for tensor in (a, b, p, c))
     _by_atom("invariants_adjoint", a, s, a, b, p, c, *grads, linear)
     return grads
 
@@ -118,24 +122,24 @@ def invariants_polar(
     a: Tensor, b: Tensor, p: Tensor, c: Tensor, va: Tensor, vb: Tensor, vp: Tensor, vc: Tensor
 ) -> Tensor:
     """Return the derivative of ``invariants(a, b, p, c)`` along ``va .. vc``."""
-    out = _empty_invariants(a)
+    out = _empty_invariants(a, c)
     _by_atom("invariants_polar", a, a, b, p, c, va, vb, vp, vc, out)
     return out
 
 
 @invariants.register_fake
 def _(a, b, p, c):  # noqa: ANN001, ANN202
-    return _empty_invariants(a)
+    return _empty_invariants(a, c)
 
 
 @invariants_adjoint.register_fake
 def _(s, a, b, p, c, linear):  # noqa: ANN001, ANN202
-    return tuple(a.new_empty(a.shape) for _ in range(4))
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (a, b, p, c))
 
 
 @invariants_polar.register_fake
-def _(a, *rest):  # noqa: ANN001, ANN002, ANN202
-    return _empty_invariants(a)
+def _(a, b, p, c, *rest):  # noqa: ANN001, ANN002, ANN202
+    return _empty_invariants(a, c)
 
 
 def _no_linear_part(s: Tensor, width: int) -> Tensor:

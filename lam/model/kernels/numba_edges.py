@@ -120,6 +120,30 @@ def collect(first, last, rows, neighbors, vectors, pulls, structure, forces, vir
 
 
 @_jit
+def measure(first, last, rows, neighbors, positions, shifts, cells, structure, vectors):
+    """Set the vectors of the edges, (E, 3): ``positions[j] + shift @ cell - positions[i]``, Angstrom."""
+    for i in range(first, last):
+        cell = cells[structure[i]]
+        for e in range(rows[i], rows[i + 1]):
+            j = neighbors[e]
+            for a in range(3):
+                moved = shifts[e, 0] * cell[0, a] + shifts[e, 1] * cell[1, a] + shifts[e, 2] * cell[2, a]
+                vectors[e, a] = positions[j, a] - positions[i, a] + moved
+
+
+@_jit
+def spread(first, last, rows, neighbors, vectors, structure, g_forces, g_virials, out):
+    """Set the gradient by the pulls of :func:`collect`, (E, 3), from those by forces and virials (symmetric)."""
+    for i in range(first, last):
+        g = g_virials[structure[i]]
+        for e in range(rows[i], rows[i + 1]):
+            j = neighbors[e]
+            for a in range(3):
+                along = vectors[e, 0] * g[0, a] + vectors[e, 1] * g[1, a] + vectors[e, 2] * g[2, a]
+                out[e, a] = g_forces[i, a] - g_forces[j, a] + along
+
+
+@_jit
 def repel(
     first,
     last,

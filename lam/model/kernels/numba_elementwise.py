@@ -54,10 +54,10 @@ def _take(s, atom, count, width, begin, weight, scaled):
 def invariants(first, last, weights, a, b, p, c, out):
     """Write ``a_00`` and weights[l] sum_m of ``a b``, ``p b``, ``p c``, side by side for each atom.
 
-    a .. c are (M, N C), out is (N, (1 + 3 L) C).
+    a .. c are (M, N C), out is (N, (1 + 3 L) C); or c is (0, N C), and out (N, (1 + 2 L) C).
     """
-    degrees = len(weights)
-    width = out.shape[1] // (3 * degrees + 1)
+    degrees, kinds = len(weights), 3 if len(c) > 0 else 2
+    width = out.shape[1] // (kinds * degrees + 1)
     step = max(1, _COLUMNS // width)
     total = np.empty((3, step * width), dtype=a.dtype)
     for atom in range(first, last, step):
@@ -69,16 +69,17 @@ def invariants(first, last, weights, a, b, p, c, out):
                 start = m == degree * degree
                 _multiply(a[m, begin:end], b[m, begin:end], total[0], start)
                 _multiply(p[m, begin:end], b[m, begin:end], total[1], start)
-                _multiply(p[m, begin:end], c[m, begin:end], total[2], start)
-            for kind in range(3):
+                if kinds == 3:
+                    _multiply(p[m, begin:end], c[m, begin:end], total[2], start)
+            for kind in range(kinds):
                 _put(total[kind], atom, count, width, (1 + kind * degrees + degree) * width, weights[degree], out)
 
 
 @jit
 def invariants_polar(first, last, weights, a, b, p, c, va, vb, vp, vc, out):
     """Write the derivative of :func:`invariants` along changes ``va .. vc`` of ``a .. c``."""
-    degrees = len(weights)
-    width = out.shape[1] // (3 * degrees + 1)
+    degrees, kinds = len(weights), 3 if len(c) > 0 else 2
+    width = out.shape[1] // (kinds * degrees + 1)
     step = max(1, _COLUMNS // width)
     total = np.empty((3, step * width), dtype=a.dtype)
     for atom in range(first, last, step):
@@ -92,17 +93,18 @@ def invariants_polar(first, last, weights, a, b, p, c, va, vb, vp, vc, out):
                 _multiply(va[m, begin:end], b[m, begin:end], total[0], False)
                 _multiply(p[m, begin:end], vb[m, begin:end], total[1], start)
                 _multiply(vp[m, begin:end], b[m, begin:end], total[1], False)
-                _multiply(p[m, begin:end], vc[m, begin:end], total[2], start)
-                _multiply(vp[m, begin:end], c[m, begin:end], total[2], False)
-            for kind in range(3):
+                if kinds == 3:
+                    _multiply(p[m, begin:end], vc[m, begin:end], total[2], start)
+                    _multiply(vp[m, begin:end], c[m, begin:end], total[2], False)
+            for kind in range(kinds):
                 _put(total[kind], atom, count, width, (1 + kind * degrees + degree) * width, weights[degree], out)
 
 
 @jit
 def invariants_adjoint(first, last, weights, s, a, b, p, c, ga, gb, gp, gc, linear):
     """Write the gradients of ``<s, invariants(a, b, p, c)>`` by ``a .. c``; ``linear``: with the part of ``a_00``."""
-    degrees = len(weights)
-    width = s.shape[1] // (3 * degrees + 1)
+    degrees, kinds = len(weights), 3 if len(c) > 0 else 2
+    width = s.shape[1] // (kinds * degrees + 1)
     step = max(1, _COLUMNS // width)
     scaled = np.empty((3, step * width), dtype=a.dtype)
     s0, s1, s2 = scaled[0], scaled[1], scaled[2]
@@ -110,19 +112,23 @@ def invariants_adjoint(first, last, weights, s, a, b, p, c, ga, gb, gp, gc, line
         count = min(step, last - atom)
         begin, end = atom * width, (atom + count) * width
         for degree in range(degrees):
-            for kind in range(3):
+            for kind in range(kinds):
                 _take(s, atom, count, width, (1 + kind * degrees + degree) * width, weights[degree], scaled[kind])
             for m in range(degree * degree, (degree + 1) * (degree + 1)):
-                am, bm, pm, cm = a[m, begin:end], b[m, begin:end], p[m, begin:end], c[m, begin:end]
-                xa, xb, xp, xc = ga[m, begin:end], gb[m, begin:end], gp[m, begin:end], gc[m, begin:end]
+                am, bm, pm = a[m, begin:end], b[m, begin:end], p[m, begin:end]
+                xa, xb, xp = ga[m, begin:end], gb[m, begin:end], gp[m, begin:end]
                 for k in range(end - begin):
                     xa[k] = s0[k] * bm[k]
                 for k in range(end - begin):
                     xb[k] = s0[k] * am[k] + s1[k] * pm[k]
                 for k in range(end - begin):
-                    xp[k] = s1[k] * bm[k] + s2[k] * cm[k]
-                for k in range(end - begin):
-                    xc[k] = s2[k] * pm[k]
+                    xp[k] = s1[k] * bm[k]
+                if kinds == 3:
+                    cm, xc = c[m, begin:end], gc[m, begin:end]
+                    for k in range(end - begin):
+                        xp[k] += s2[k] * cm[k]
+                    for k in range(end - begin):
+                        xc[k] = s2[k] * pm[k]
         if linear:
             _take(s, atom, count, width, 0, a.dtype.type(1.0), s0)
             xa = ga[0, begin:end]

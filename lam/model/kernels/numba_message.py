@@ -40,6 +40,8 @@ class Kernels(NamedTuple):
     value: Callable[..., None]
     adjoint: Callable[..., None]
     second: Callable[..., None]
+    tangent: Callable[..., None]
+    """The density's part of ``second`` where senders are fixed and have no tensors."""
 
 
 @cache
@@ -57,7 +59,7 @@ def kernels(double: bool, l_max: int, n_radial: int, n_senders: int, n_tensors: 
         n_tensors: C; 0 for the first layer, where atoms have no tensors.
     """
     sizes = (np.float64 if double else np.float32, l_max, n_radial, n_senders, n_tensors)
-    return Kernels(_value(*sizes), _adjoint(*sizes), _second(*sizes))
+    return Kernels(_value(*sizes), _adjoint(*sizes), _second(*sizes), _tangent(*sizes[:-1]))
 
 
 @jit(inline="always")
@@ -243,3 +245,30 @@ def _second(ft: type, L: int, NR: int, S: int, C: int) -> Callable[..., None]:
                 tiles.write_passed(P, passed, i - first, NR, C, WC)
 
     return second
+
+
+def _tangent(ft: type, L: int, NR: int, S: int) -> Callable[..., None]:
+    M, K = (L + 1) ** 2, S * NR
+    SIZE = np.dtype(ft).itemsize
+    WS, WK = simd.lanes(S, SIZE), simd.lanes(K, SIZE)
+    MT = simd.part(M, simd.TILE)
+
+    @jit
+    def tangent(first, last, rows, neighbors, vectors, radii, scale, cutoff, q, v, A):
+        w = np.zeros(ROWS * LANES, dtype=ft)
+        Q = np.zeros(LANES * S, dtype=ft)
+        QR, QdR = np.zeros(LANES * K, dtype=ft), np.zeros(LANES * K, dtype=ft)
+        density = np.zeros(M * K, dtype=ft)
+        for i in range(first, last):
+            density[:] = ft(0.0)
+            for begin in range(rows[i], rows[i + 1], LANES):
+                end = min(begin + LANES, rows[i + 1])
+                count = end - begin
+                _geometry(w, ft, begin, end, i, neighbors, vectors, radii, scale, cutoff, L, NR)
+                for o in range(0, count, GROUP):
+                    push(w[o:], ft, L, NR, v, begin + o, end)
+                tiles.gather(w, Q, q, q, neighbors, begin, count, S, 0, WS)
+                tiles.sum_tangent(density, w, Q, QR, QdR, count, M, NR, S, K, MT, WK)
+            tiles.write_density(A, density, i - first, M, K, WK)
+
+    return tangent

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from lam.model.kernels.jit import jit as _jit
-from lam.model.kernels.numba_nodes import multiply, multiply_add, normalize, normalize_back
+from lam.model.kernels.numba_gemm import multiply, multiply_add
+from lam.model.kernels.numba_nodes import normalize, normalize_back
 
 
 @_jit

@@ -13,31 +13,7 @@ import math
 import numpy as np
 
 from lam.model.kernels.jit import jit as _jit
-
-_SINGLE_THREADED = 4 * 65536
-"""Multiplications up to which a BLAS surely computes a matrix product in the calling thread (OpenBLAS's limit)."""
-
-
-@_jit
-def multiply(a, b, out):
-    """Matrix product, in pieces that stay in the calling thread."""
-    step = max(1, _SINGLE_THREADED // (b.shape[0] * b.shape[1] + 1))
-    for begin in range(0, a.shape[0], step):
-        np.dot(a[begin : begin + step], b, out[begin : begin + step])
-
-
-@_jit
-def multiply_add(a, b, out):
-    """Add a matrix product to ``out``."""
-    step = max(1, _SINGLE_THREADED // (b.shape[0] * b.shape[1] + 1))
-    piece = np.empty((min(step, a.shape[0]), b.shape[1]), a.dtype)
-    for begin in range(0, a.shape[0], step):
-        count = min(step, a.shape[0] - begin)
-        np.dot(a[begin : begin + count], b, piece[:count])
-        for i in range(count):
-            for c in range(b.shape[1]):
-                out[begin + i, c] += piece[i, c]
-
+from lam.model.kernels.numba_gemm import multiply, multiply_add
 
 # One loop for each result: with several in one loop the compiler cannot tell that they do not overlap.
 
@@ -105,23 +81,25 @@ def normalize_back(g, y, factor):
 def update(scalars, numbers, context, context_rows, weights, kept, new_scalars):
     """Fill the new scalars, (B, S), from density, partner and product; also what is kept of it."""
     atoms = len(numbers)
-    degrees = len(weights.partner)
-    for degree in range(degrees):
+    degrees, fourth = len(weights.partner), len(weights.second) > 0
+    for degree in range(len(weights.second)):
         first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
         multiply(kept.product[first:last], weights.second[degree], kept.second[first:last])
     channels = kept.density.shape[1]
     wide = atoms * channels
     a, b = kept.density.reshape(-1, wide), kept.partner.reshape(-1, wide)
     p, s = kept.product.reshape(-1, wide), kept.second.reshape(-1, wide)
-    invariants = np.zeros((3 * degrees, wide), a.dtype)
+    groups = len(weights.invariant) - 1
+    invariants = np.zeros((groups, wide), a.dtype)
     for degree in range(degrees):
         for m in range(degree * degree, (degree + 1) * (degree + 1)):
             _add_product(a[m], b[m], invariants[degree])
             _add_product(p[m], b[m], invariants[degrees + degree])
-            _add_product(p[m], s[m], invariants[2 * degrees + degree])
+            if fourth:
+                _add_product(p[m], s[m], invariants[2 * degrees + degree])
     hidden = kept.hidden
     multiply(kept.density[:atoms], weights.invariant[0], hidden)
-    for group in range(3 * degrees):
+    for group in range(groups):
         multiply_add(invariants[group].reshape(atoms, channels), weights.invariant[1 + group], hidden)
     residual = np.empty_like(hidden)
     multiply(scalars, weights.residual, residual)
@@ -250,7 +228,7 @@ def update_back(numbers, weights, kept, g_scalars, g_tensors, g_density, g_partn
     ``g_scalars``, of the new scalars, becomes that of the old ones; ``g_tensors`` is overwritten.
     """
     atoms, width = kept.hidden.shape
-    degrees = len(weights.partner)
+    degrees, fourth = len(weights.partner), len(weights.second) > 0
     channels = kept.density.shape[1]
     one = g_scalars.dtype.type(1)
     g_active = np.empty_like(kept.hidden)
@@ -278,11 +256,11 @@ def update_back(numbers, weights, kept, g_scalars, g_tensors, g_density, g_partn
             g_active[i, c] = g
             g_invariant[i, c] = g * weights.gain[numbers[i], c]
     multiply_add(g_active, weights.residual_back, g_scalars)
-    groups = np.empty((3 * degrees + 1, atoms, channels), g_scalars.dtype)
-    for group in range(3 * degrees + 1):
+    groups = np.empty((len(weights.invariant), atoms, channels), g_scalars.dtype)
+    for group in range(len(groups)):
         multiply(g_invariant, weights.invariant_back[group], groups[group])
     wide = atoms * channels
-    g_inv = groups.reshape(3 * degrees + 1, wide)
+    g_inv = groups.reshape(len(groups), wide)
     a, b = kept.density.reshape(-1, wide), kept.partner.reshape(-1, wide)
     p, s = kept.product.reshape(-1, wide), kept.second.reshape(-1, wide)
     g_a, g_b, g_p = g_density.reshape(-1, wide), g_partner.reshape(-1, wide), g_product.reshape(-1, wide)
@@ -291,14 +269,19 @@ def update_back(numbers, weights, kept, g_scalars, g_tensors, g_density, g_partn
         rows = 2 * degree + 1
         for m in range(degree * degree, (degree + 1) * (degree + 1)):
             begin = (m - degree * degree) * wide
-            g2, g3, g4 = g_inv[1 + degree], g_inv[1 + degrees + degree], g_inv[1 + 2 * degrees + degree]
+            g2, g3 = g_inv[1 + degree], g_inv[1 + degrees + degree]
             _set_product(g2, b[m], g_a[m])
             _set_products(g2, a[m], g3, p[m], g_b[m])
-            _set_products(g3, b[m], g4, s[m], g_p[m])
-            _set_product(g4, p[m], g_s[begin : begin + wide])
-        first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
-        multiply_add(g_s[: rows * wide].reshape(rows * atoms, channels), weights.second_back[degree],
-                     g_product[first:last])  # fmt: skip
+            if fourth:
+                g4 = g_inv[1 + 2 * degrees + degree]
+                _set_products(g3, b[m], g4, s[m], g_p[m])
+                _set_product(g4, p[m], g_s[begin : begin + wide])
+            else:
+                _set_product(g3, b[m], g_p[m])
+        if fourth:
+            first, last = degree * degree * atoms, (degree + 1) * (degree + 1) * atoms
+            multiply_add(g_s[: rows * wide].reshape(rows * atoms, channels), weights.second_back[degree],
+                         g_product[first:last])  # fmt: skip
     for c in range(wide):
         g_a[0, c] += g_inv[0, c]
     if with_tensors:

@@ -112,6 +112,23 @@ def sum_density_of_few(density, w, Q, QR, count, M, NR, S, K, tile, width):
 
 
 @jit(inline="always")
+def sum_tangent(density, w, Q, QR, QdR, count, M, NR, S, K, tile, width):
+    """Add the change of the density with the edges where senders do not change: lanes run over pairs (n, s)."""
+    for e in range(count):
+        for n in range(NR):
+            for s in range(S):
+                QR[e * K + n * S + s] = Q[e * S + s] * w[(R + n) * LANES + e]
+                QdR[e * K + n * S + s] = Q[e * S + s] * w[(RDOT + n) * LANES + e]
+    for k in range(0, K, width):
+        for m in range(0, M, tile):
+            total = simd.load_tile(density, m * K + k, K, tile, width)
+            for e in range(count):
+                total = simd.plus_outer(total, simd.load(QdR, e * K + k, width), w, (Y + m) * LANES + e, LANES)
+                total = simd.plus_outer(total, simd.load(QR, e * K + k, width), w, (DY + m) * LANES + e, LANES)
+            simd.store_tile(density, m * K + k, K, total)
+
+
+@jit(inline="always")
 def sum_density_change(density, w, Q, dQ, count, M, NR, S, K, tile, width):
     """Add the change of what :func:`sum_density` adds."""
     for n in range(NR):
