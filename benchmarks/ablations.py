@@ -139,22 +139,19 @@ def table(args: argparse.Namespace) -> str:
 
 def plot(args: argparse.Namespace) -> None:
     """Draw the error of every row against that of the base."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from lam.plot_style import new_figure
 
     by_name = results_of(args)
     rows = [row for row in chosen_rows(args.task, args.only) if row.name in by_name and "base" in by_name]
     ratios = [by_name[row.name]["error"] / by_name["base"]["error"] for row in rows]
-    figure, axes = pyplot.subplots(figsize=(7.5, 0.24 * len(rows) + 1.2), constrained_layout=True)
     colors = ["#b3202c" if ratio > 1.02 else "#1c7c54" if ratio < 0.98 else "#888888" for ratio in ratios]
-    axes.barh(range(len(rows)), [ratio - 1 for ratio in ratios], color=colors, left=1.0)
-    axes.set_yticks(range(len(rows)), [f"{row.topic}: {row.what}" for row in rows], fontsize=7)
-    axes.invert_yaxis()
-    axes.axvline(1.0, color="black", lw=0.8)
-    axes.set_xlabel("force error over that of the base recipe, at equal CPU time")
-    figure.savefig(args.out, dpi=150)
+    with new_figure(args.out, 7.5, 0.24 * len(rows) + 1.2) as figure:
+        axes = figure.add_subplot()
+        axes.barh(range(len(rows)), [ratio - 1 for ratio in ratios], color=colors, left=1.0)
+        axes.set_yticks(range(len(rows)), [f"{row.topic}: {row.what}" for row in rows], fontsize=7)
+        axes.invert_yaxis()
+        axes.axvline(1.0, color="black", lw=0.8)
+        axes.set_xlabel("force error over that of the base recipe, at equal CPU time")
 
 
 def main() -> None:

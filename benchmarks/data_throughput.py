@@ -1,7 +1,8 @@
 """Speed of data: conversion to shards, and random reading of a data set larger than memory beside training's appetite.
 
-Makes structures of about 20 atoms (half crystals, half molecules) as an ASE LMDB file, converts them with several
-numbers of processes, and prints structures per second, memory and bytes per structure. Then copies the shards until
+Makes structures of about 20 atoms (half crystals, half molecules) as an ASE LMDB file, and molecules of 20 atoms as an
+HDF5 file like ANI-1x; converts them with several numbers of processes, and prints structures per second by the clock,
+memory and bytes per structure. Then copies the shards until
 they fill the size asked for, and reads batches at random: structures alone, and graphs by data-loader workers, as in
 training. Before each measurement of reading, the shards are dropped from the page cache where the system allows it.
 Processor time for each structure is printed, too: unlike rates it does not suffer from other work on the
@@ -35,6 +36,7 @@ sys.path[:0] = [str(BENCHMARKS), str(PROJECT)]
 
 from harness import report  # noqa: E402
 
+CONFORMATIONS = 200
 CUTOFF = 5.0
 """Angstrom, of the graphs that are read."""
 
@@ -81,7 +83,27 @@ def write_source(path: Path, count: int) -> None:
         transaction.put(b"nextid", zlib.compress(str(count + 1).encode()))
 
 
-def converted(source: Path, out: Path, jobs: int) -> dict[str, Any]:
+def write_hdf5(path: Path, count: int) -> None:
+    """Write an HDF5 file like ANI-1x: a group for each formula, here of 200 conformations of 20 atoms."""
+    import h5py
+
+    random = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(3)] * 3), axis=-1).reshape(-1, 3) * 2.1
+    with h5py.File(path, "w") as file:
+        for number in range(-(-count // CONFORMATIONS)):
+            size = min(CONFORMATIONS, count - number * CONFORMATIONS)
+            places = grid[random.permutation(27)[:20]] + random.normal(scale=0.1, size=(size, 20, 3))
+            group = file.create_group(f"molecule-{number:06d}")
+            group["atomic_numbers"] = np.sort(random.choice([1, 6, 7, 8], 20)).astype(np.uint8)
+            group["coordinates"] = places.astype(np.float32)
+            group["wb97x_dz.energy"] = -20.0 + 0.1 * random.normal(size=size)
+            group["wb97x_dz.forces"] = (0.05 * random.normal(size=places.shape)).astype(np.float32)
+
+
+SOURCES = {"aselmdb": ("ASE LMDB", ".aselmdb", write_source), "ani1x": ("HDF5, as ANI-1x", ".h5", write_hdf5)}
+
+
+def converted(source: Path, out: Path, jobs: int, recipe: str = "aselmdb") -> dict[str, Any]:
     """Convert in this process, and return what it took. Meant for a fresh process, whose memory tells something."""
     import resource
 
@@ -95,13 +117,14 @@ def converted(source: Path, out: Path, jobs: int) -> dict[str, Any]:
         if state.structures:
             first.append((time.perf_counter(), state.structures))
 
-    (result,) = convert([source], out, recipe="aselmdb", jobs=jobs, force=True, progress=watch)
+    (result,) = convert([source], out, recipe=recipe, jobs=jobs, force=True, progress=watch)
     seconds = time.perf_counter() - start
     own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     files = [result.path] if result.path.is_file() else sorted(result.path.glob("part-*.h5"))
     # From the first sign of progress to the last: starting Python and compiling are paid once, not per structure.
     steady = (first[-1][1] - first[0][1]) / (first[-1][0] - first[0][0]) if len(first) > 1 else None
     return {
+        "source": SOURCES[recipe][0],
         "jobs": jobs,
         "structures": result.structures,
         "seconds": seconds,
@@ -267,7 +290,7 @@ def in_fresh_process(function: str, *arguments: Any) -> dict[str, Any]:
 
 
 _CALLS = {
-    "converted": lambda source, out, jobs: converted(Path(source), Path(out), jobs),
+    "converted": lambda source, out, jobs, recipe: converted(Path(source), Path(out), jobs, recipe),
     "read": lambda folder, seconds, workers: read(Path(folder), seconds, workers),
     "appetite": lambda shard, preset, seconds: appetite(Path(shard), preset, seconds),
 }
@@ -277,7 +300,7 @@ def sections_of(results: dict[str, Any]) -> list[tuple[str, list[str], list[list
     """Return the tables."""
     conversions = [
         [
-            f"{row['jobs']} processes" if row["jobs"] > 1 else "1 process",
+            f"{row['source']}, {row['jobs']} process{'es' if row['jobs'] > 1 else ''}",
             f"{row['structures']:,}",
             report.number(row["rate"]),
             report.number(row["steady_rate"]),
@@ -318,7 +341,7 @@ def sections_of(results: dict[str, Any]) -> list[tuple[str, list[str], list[list
     if "graph_cpu_us" in reading:
         start.append(["processor time of a structure with its graph, us", report.number(reading["graph_cpu_us"])])
     return [
-        ("Conversion of an ASE LMDB file", header, conversions),
+        ("Conversion", header, conversions),
         (tiled, ["", "samples/s", "of training's appetite"], rows),
         ("Start, processor time and memory", ["", "measured"], start),
     ]
@@ -326,16 +349,20 @@ def sections_of(results: dict[str, Any]) -> list[tuple[str, list[str], list[list
 
 def plot(results: dict[str, Any], path: Path) -> None:
     """Draw the rates of conversion, and of reading beside training."""
+    from lam.plot_style import BLUE, INK, ORANGE
+
     left, right = report.new_axes(8.0, 3.4, columns=2)
-    rows = results["conversions"]
-    left.bar([str(row["jobs"]) for row in rows], [row["rate"] for row in rows], color="tab:blue")
-    left.axhline(5000, color="black", linewidth=1, linestyle="--")
-    left.set_xlabel("processes")
+    most = max(row["structures"] for row in results["conversions"])
+    rows = [row for row in results["conversions"] if row["structures"] == most]
+    labels = [f"{row['source'].split(',')[0]}\n{row['jobs']}" for row in rows]
+    left.bar(labels, [row["rate"] for row in rows], color=BLUE)
+    left.axhline(5000, color=INK, linewidth=1, linestyle="--")
+    left.set_xlabel("source, processes")
     left.set_ylabel("structures converted per second")
     rates = results["reading"]["graphs_per_second"]
-    right.bar(list(rates), list(rates.values()), color="tab:blue")
-    right.axhline(results["appetite"]["structures_per_second"], color="tab:red", linewidth=1)
-    right.text(0.02, 0.02, f"red: training of {results['preset']}", transform=right.transAxes, fontsize=8)
+    right.bar(list(rates), list(rates.values()), color=BLUE)
+    right.axhline(results["appetite"]["structures_per_second"], color=ORANGE, linewidth=1)
+    right.text(0.02, 0.02, f"line: training of {results['preset']}", transform=right.transAxes, fontsize=8)
     right.set_xlabel("data-loader workers")
     right.set_ylabel("graphs per second, read at random")
     report.save_plot(left, path)
@@ -368,14 +395,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="lam-data-") as name:
         folder = Path(name)
         report.progress(f"making {args.structures} structures")
-        for count in (args.structures // 4, args.structures):
-            write_source(folder / f"made-{count}.aselmdb", count)
-        source = folder / f"made-{args.structures}.aselmdb"
-        in_fresh_process("converted", folder / f"made-{args.structures // 4}.aselmdb", folder / "warm", 1)  # compiles
-        runs = [(folder / f"made-{args.structures // 4}.aselmdb", 1), *((source, jobs) for jobs in args.jobs)]
-        for number, (file, jobs) in enumerate(runs):
-            report.progress(f"converting {file.stem} with {jobs} processes")
-            results["conversions"].append(in_fresh_process("converted", file, folder / str(number), jobs))
+        runs: list[tuple[Path, int, str]] = []
+        for recipe, (_, suffix, write) in reversed(SOURCES.items()):
+            made = {count: folder / f"{recipe}-{count}{suffix}" for count in (args.structures // 4, args.structures)}
+            for count, file in made.items():
+                write(file, count)
+            source = made[args.structures]
+            if recipe == "aselmdb":  # a small one, too: memory must not grow with the source
+                runs.append((made[args.structures // 4], 1, recipe))
+            runs += [(source, jobs, recipe) for jobs in args.jobs]
+        in_fresh_process("converted", runs[-1][0], folder / "warm", 1, "aselmdb")  # compiles
+        for number, (file, jobs, recipe) in enumerate(runs):
+            report.progress(f"converting {file.name} with {jobs} processes")
+            results["conversions"].append(in_fresh_process("converted", file, folder / str(number), jobs, recipe))
         shards = folder / str(len(runs) - 1) / source.stem
         shards = shards if shards.is_dir() else shards.with_suffix(".h5")
         report.progress(f"copying shards to {args.gib} GiB")

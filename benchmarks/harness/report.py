@@ -100,8 +100,6 @@ def save_plot(axes: Axes, path: Path) -> None:
 
     figure = axes.get_figure()
     for each in figure.axes:
-        for side in ("top", "right"):
-            each.spines[side].set_visible(False)
         for axis in (each.xaxis, each.yaxis):
             if axis.get_scale() == "log":
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -128,7 +126,10 @@ def new_axes(width: float = 7.0, height: float = 4.0, columns: int = 1) -> Any:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    return pyplot.subplots(1, columns, figsize=(width, height))[1]
+    from lam.plot_style import RC
+
+    with matplotlib.rc_context(RC):
+        return pyplot.subplots(1, columns, figsize=(width, height))[1]
 
 
 def grouped_bars(axes: Axes, groups: Sequence[str], series: dict[str, Sequence[float | None]]) -> None:

@@ -75,8 +75,10 @@ STRESS_FACTORS = {
     -183.6315: "the stress is in Hartree/Bohr^3 with the wrong sign",
     91.8158: "the stress is in Rydberg/Bohr^3",
     -91.8158: "the stress is in Rydberg/Bohr^3 with the wrong sign",
-    27.2114: "the stress is in Hartree/Angstrom^3",
     1 / 27.2114: "the energies are in Hartree but the stress in eV/Angstrom^3",
+    1 / 13.6057: "the energies are in Rydberg but the stress in eV/Angstrom^3",
+    23.0605: "the energies are in kcal/mol but the stress in eV/Angstrom^3",
+    96.4853: "the energies are in kJ/mol but the stress in eV/Angstrom^3",
     0.148185: "the cells are in Bohr",
 }
 #: The same, if the label is multiplied by the strain only: it is a virial, not a stress.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lam.evaluate.plots import draw_parity
-from lam.evaluate.style import BLUE, GREY, INK, ORANGE, new_figure
+from lam.plot_style import BLUE, GREY, INK, ORANGE, new_figure
 
 if TYPE_CHECKING:
     from lam.demo.curve import Curve

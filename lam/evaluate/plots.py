@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.patches import Patch, Rectangle
 
-from lam.evaluate.style import BLUE, GREY, INK, ORANGE, new_figure
+from lam.plot_style import BLUE, FAINT, GREY, INK, ORANGE, PALE, ink_on, new_figure, periodic_position
 
 if TYPE_CHECKING:
     from lam.evaluate.evaluate import Evaluation
@@ -112,7 +112,7 @@ def draw_parity(
     axes.locator_params(nbins=5)
     sampled = total is not None and total > len(reference)
     lines = [f"{len(reference):,} of n = {total:,}" if sampled else f"n = {len(reference):,}"]
-    if (outside := int(np.count_nonzero(~inside))):
+    if outside := int(np.count_nonzero(~inside)):
         lines.append(f"{outside:,} outside the frame")
     axes.text(0.04, 0.96, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=8, color=INK)
 
@@ -174,24 +174,7 @@ def _ratio_title(summary: dict[str, Any]) -> str:
 
 # -- per element -------------------------------------------------------------------------------
 
-_ROWS: Final = (2, 8, 8, 18, 18, 32, 32)
 _CMAP: Final = "viridis_r"
-
-
-def periodic_position(number: int) -> tuple[int, int]:
-    """Return row (0 top) and column (0-17) of an element; lanthanides and actinides are rows 7 and 8."""
-    period, first = 0, 1
-    while number >= first + _ROWS[period]:
-        first += _ROWS[period]
-        period += 1
-    place, length = number - first, _ROWS[period]
-    if length == 32 and 2 <= place < 17:
-        return period + 2, place
-    if place < 2:
-        column = place if number != 2 else 17
-    else:
-        column = 18 - (length - place)
-    return period, column
 
 
 def plot_elements(report: dict[str, Any], path: str | Path) -> Path:
@@ -205,9 +188,8 @@ def plot_elements(report: dict[str, Any], path: str | Path) -> Path:
         for number in range(1, 104):
             symbol = chemical_symbols[number]
             row, column = periodic_position(number)
-            row = row + 0.4 if row > 6 else row
             known = table.get(symbol)
-            color = colormap(norm(max(known["force_mae"], norm.vmin))) if known else "#eef0f2"
+            color = colormap(norm(max(known["force_mae"], norm.vmin))) if known else PALE
             axes.add_patch(Rectangle((column, -row), 0.94, -0.94, facecolor=color, edgecolor="none"))
             _label_element(axes, column, row, symbol, known, color)
         axes.set(xlim=(-0.1, 18.1), ylim=(-9.5, 0.1), aspect="equal")
@@ -232,14 +214,12 @@ def _colour_scale(values: np.ndarray) -> Normalize:
     return LogNorm(low, high) if high > 3 * low else Normalize(0, high)
 
 
-def _label_element(
-    axes: Axes, column: int, row: float, symbol: str, known: dict[str, Any] | None, color: Any
-) -> None:
+def _label_element(axes: Axes, column: int, row: float, symbol: str, known: dict[str, Any] | None, color: Any) -> None:
     middle = column + 0.47
     if known is None:
-        axes.text(middle, -row - 0.47, symbol, ha="center", va="center", fontsize=8, color="#b4b9c0")
+        axes.text(middle, -row - 0.47, symbol, ha="center", va="center", fontsize=8, color=FAINT)
         return
-    ink = "white" if np.dot(color[:3], [0.3, 0.59, 0.11]) < 0.55 else INK
+    ink = ink_on(color)
     axes.text(middle, -row - 0.27, symbol, ha="center", va="center", fontsize=9, weight="bold", color=ink)
     axes.text(middle, -row - 0.54, f"{known['force_mae']:.0f}", ha="center", va="center", fontsize=7.5, color=ink)
     axes.text(middle, -row - 0.78, _short(known["n_atoms"]), ha="center", va="center", fontsize=6, color=ink)
@@ -252,5 +232,3 @@ def _short(count: int) -> str:
             scaled = count / size
             return f"{scaled:.1f}{unit}" if scaled < 10 else f"{scaled:.0f}{unit}"
     return str(count)
-
-

@@ -20,6 +20,8 @@ from lam.data.audit.leakage import Leakage, Side, compare, is_held_out
 from lam.data.audit.ledger import LIMIT, Ledger
 from lam.data.audit.outliers import Outliers
 from lam.data.audit.scales import Scales
+from lam.data.audit.spring_labels import SpringLabels
+from lam.data.audit.springs import BondForces
 from lam.data.audit.state import State
 from lam.data.audit.theory import Theory
 from lam.data.audit.work import Work
@@ -63,10 +65,12 @@ class Auditor:
             self.context.fetch = self._kept.get
         duplicates = Duplicates()
         self.work = Work()
+        springs = BondForces(self.work)
+        self.work.bonds = springs.measure
         # Order: of the columns that later checks read, and of the findings.
         self.checks: list[Check] = [
-            Coverage(), Keys(), Placeholders(), Distances(), Scales(), Balance(), self.work, State(), Cells(),
-            duplicates, Leakage(duplicates), Theory(), Outliers(), Inventory(),
+            Coverage(), Keys(), Placeholders(), Distances(), Scales(), Balance(), self.work, springs,
+            SpringLabels(springs), State(), Cells(), duplicates, Leakage(duplicates), Theory(), Outliers(), Inventory(),
         ]  # fmt: skip
         for check in self.checks:
             for name, (kind, shape) in check.columns.items():

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LEAST_RADIUS, MOST_RADIUS, RADII = 4.0, 6.5, 2.6
 """Angstrom, and times the mean covalent radius: within it the neighbours are known to every check."""
 
+DENSEST = 1.0
+"""Angstrom^3 per atom: no matter is denser, but a crystal in nm is, and would have a million neighbours."""
+
 
 @dataclass
 class View:
@@ -50,8 +53,8 @@ class View:
 
     @cached_property
     def radius(self) -> float:
-        """Radius of :attr:`neighbours`, Angstrom; depends on the elements only."""
-        return search_radius(self.structure.numbers)
+        """Radius of :attr:`neighbours`, Angstrom; depends on the elements only, unless the cell is impossibly dense."""
+        return search_radius(self.structure.numbers) * room(self.structure)
 
     @cached_property
     def neighbours(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,6 +81,13 @@ class Context:
     """Divides the structures of a ledger as a training would; by default as the settings' defaults do."""
     fetch: Callable[[int], Structure | None] = lambda index: None
     """Returns the structure at a place of the source, or None where it can no longer be had."""
+
+
+def room(structure: Structure) -> float:
+    """Return what radii are scaled by in impossibly dense cells, so that no atom has a million neighbours; else 1."""
+    if not structure.pbc.all():
+        return 1.0
+    return min(1.0, float(np.cbrt(structure.volume / (DENSEST * len(structure)))))
 
 
 def search_radius(numbers: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from lam.data.audit.check import search_radius
+from lam.data.audit.check import room, search_radius
 from lam.data.neighbors import find_pairs
 from lam.data.references import WIDTH
 from lam.data.structure import Structure
@@ -61,7 +61,7 @@ def fingerprint(structure: Structure, pairs: np.ndarray, distances: np.ndarray, 
 def sensitivity(structure: Structure) -> float:
     """Return how far the fingerprint moves (root mean square of a few tries) if all atoms do by :data:`PROBE`."""
     rng = np.random.default_rng(1)
-    radius = search_radius(structure.numbers)
+    radius = search_radius(structure.numbers) * room(structure)
     prints = []
     for size in (0.0, PROBE, PROBE, PROBE):  # one try could by chance move along what the fingerprint does not see
         moved = structure.positions + size * rng.normal(size=structure.positions.shape)
@@ -90,7 +90,7 @@ def mismatch(a: Structure, b: Structure) -> float:
     if not np.array_equal(elements, np.unique(b.numbers)):
         return float("inf")
     whole = not a.pbc.any() and not b.pbc.any() and max(len(a), len(b)) <= LARGEST_CLUSTER
-    radius = 1e3 if whole else COMPARE_RADIUS
+    radius = 1e3 if whole else COMPARE_RADIUS * min(room(a), room(b))
     nearest = LARGEST_CLUSTER if whole else NEAREST
     around_a, around_b = _surroundings(a, elements, radius, nearest), _surroundings(b, elements, radius, nearest)
     worst = 0.0

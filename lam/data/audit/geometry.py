@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
-from lam.data.audit.check import Check, Context, View
+from lam.data.audit.check import Check, Context, View, room
 from lam.data.audit.finding import Examples, Finding, Repair
 from lam.data.audit.ledger import Ledger
 from lam.data.neighbors import find_pairs
@@ -58,7 +58,7 @@ class Distances(Check):
         """Positions in another unit may be far apart: the nearest pair must be known all the same."""
         s = view.structure
         if len(s) > 1 or s.pbc.any():
-            pairs, _, distances = find_pairs(s.positions, s.cell, s.pbc, FAR)
+            pairs, _, distances = find_pairs(s.positions, s.cell, s.pbc, FAR * room(s))
             if len(distances):
                 ratios = distances / covalent_radii[s.numbers][pairs].sum(axis=1)
                 view.put(bond_ratio=ratios.min(), nearest=distances.min())
@@ -119,7 +119,7 @@ class Cells(Check):
             if s.pbc.any():
                 return  # a slab whose third vector only gives a direction
             self.outside.add(view.name)
-        elif not s.pbc.any() and _bonded_across(view):
+        elif _bonded_across(view):
             self.unperiodic.add(view.name)
 
     def judge(self, ledger: Ledger, context: Context) -> Iterator[Finding]:
@@ -168,8 +168,8 @@ class Cells(Check):
             yield self.unperiodic.finding(
                 "warning",
                 "cell",
-                f"{self.unperiodic.count} structures have a cell but are not periodic, and would be bonded across its "
-                "boundaries",
+                f"{self.unperiodic.count} structures have a cell but are not periodic (in all directions), and would "
+                "be bonded across its boundaries",
                 confidence=0.85,
                 why="with periodicity switched on, atoms on opposite faces are a bond apart, and none overlap",
                 action="set pbc to true if the calculation was periodic",
@@ -256,10 +256,11 @@ def _bonded_across(view: View) -> bool:
     pairs, shift, distances = find_pairs(s.positions, s.cell, np.ones(3, dtype=bool), reach)
     radii = covalent_radii[s.numbers]
     ratios = distances / (radii[pairs[:, 0]] + radii[pairs[:, 1]])
-    across = shift.any(axis=1)
+    open_axes = np.flatnonzero(~s.pbc)
+    across = shift[:, open_axes].any(axis=1)
     if not across.any() or ratios[across].min() < TOUCH[0]:
         return False
     bonded = across & (ratios < TOUCH[1])
     touching = len(np.unique(pairs[bonded, 0]))
-    every_direction = all((shift[bonded, axis] != 0).any() for axis in range(3))
+    every_direction = all((shift[bonded, axis] != 0).any() for axis in open_axes)
     return every_direction and touching >= 0.1 * len(s)

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.data import chemical_symbols
 
-from lam.atomic_write import atomic_file
 from lam.data.audit.auditor import Audited
 from lam.data.consistency import PairCheck
+from lam.plot_style import BLUE, FAINT, GREY, INK, ORANGE, PALE, ink_on, new_figure, periodic_position
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREY, INK = "#1f6fb4", "#d9730d", "#8a8f98", "#20242a"
-_RC = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.linewidth": 0.8,
-    "legend.frameon": False,
-}
 _BINS = 80
 _MOST_POINTS = 5000
 
@@ -47,18 +35,6 @@ def write_plots(audited: Audited, folder: str | Path) -> list[Path]:
         if plot(audited, path):
             written.append(path)
     return written
-
-
-@contextmanager
-def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure
-        with atomic_file(path) as temporary:
-            figure.savefig(temporary, dpi=130)
 
 
 def _column(audited: Audited, name: str) -> np.ndarray:
@@ -89,10 +65,10 @@ def _energies(audited: Audited, path: Path) -> bool:
     residual = _column(audited, "residual")
     if not len(residual):
         return False
-    with _figure(path, 5.4, 3.8) as figure:
+    with new_figure(path, 5.4, 3.8) as figure:
         axes = figure.add_subplot()
         _histogram(axes, residual, "Energy less its composition fit (eV/atom)")
-        axes.set_title(f"{audited.data.name}: energies", fontsize=11)
+        axes.set_title(f"{audited.data.name}: energies")
     return True
 
 
@@ -100,11 +76,11 @@ def _forces(audited: Audited, path: Path) -> bool:
     largest, net = _column(audited, "largest_force"), _column(audited, "net_force")
     if not len(largest[largest > 0]):
         return False
-    with _figure(path, 9.0, 3.8) as figure:
+    with new_figure(path, 9.0, 3.8) as figure:
         _histogram(figure.add_subplot(1, 2, 1), largest, "Largest force component (eV/Å)", logarithmic=True)
         axes = figure.add_subplot(1, 2, 2)
         _histogram(axes, np.maximum(net, 1e-9), "Net force per atom (eV/Å; at least 1e-9)", logarithmic=True)
-        figure.suptitle(f"{audited.data.name}: forces", fontsize=11)
+        figure.suptitle(f"{audited.data.name}: forces")
     return True
 
 
@@ -114,13 +90,13 @@ def _work(audited: Audited, path: Path) -> bool:
     sides = [side for side in sides if len(side[2].reliable()) >= 3]
     if not sides:
         return False
-    with _figure(path, 4.4 * len(sides), 4.2) as figure:
+    with new_figure(path, 4.4 * len(sides), 4.2) as figure:
         for column, (name, label, pairs) in enumerate(sides):
             axes = figure.add_subplot(1, len(sides), column + 1)
             _scatter(axes, pairs)
             what = "Change of energy (eV)" if name == "forces" else "Change of energy without forces' work (eV)"
             axes.set(xlabel=label, ylabel=what)
-        figure.suptitle(f"{audited.data.name}: energies against forces and stress", fontsize=11)
+        figure.suptitle(f"{audited.data.name}: energies against forces and stress")
     return True
 
 
@@ -143,12 +119,12 @@ def _distances(audited: Audited, path: Path) -> bool:
     ratio, nearest = _column(audited, "bond_ratio"), _column(audited, "nearest")
     if not len(ratio):
         return False
-    with _figure(path, 9.0, 3.8) as figure:
+    with new_figure(path, 9.0, 3.8) as figure:
         _histogram(figure.add_subplot(1, 2, 1), nearest, "Shortest distance (Å)")
         axes = figure.add_subplot(1, 2, 2)
         _histogram(axes, ratio, "Nearest pair over the sum of covalent radii")
         axes.axvspan(0.6, 1.5, color=GREY, alpha=0.15, linewidth=0)
-        figure.suptitle(f"{audited.data.name}: distances (grey: where bonds are)", fontsize=11)
+        figure.suptitle(f"{audited.data.name}: distances (grey: where bonds are)")
     return True
 
 
@@ -162,36 +138,18 @@ def _elements(audited: Audited, path: Path) -> bool:
     counts = np.bincount(ledger["composition"], minlength=len(present)) @ present
     norm = LogNorm(0.5, max(2.0, float(counts.max())))
     colours = matplotlib.colormaps["viridis"]
-    with _figure(path, 11.0, 6.0) as figure:
+    with new_figure(path, 11.0, 6.0) as figure:
         axes = figure.add_subplot()
         for number in range(1, 104):
-            row, column = _place(number)
-            colour = colours(norm(counts[number])) if counts[number] else "#eef0f2"
+            row, column = periodic_position(number)
+            colour = colours(norm(counts[number])) if counts[number] else PALE
             axes.add_patch(Rectangle((column, -row), 0.94, -0.94, facecolor=colour, edgecolor="none"))
-            dark = counts[number] and np.dot(colour[:3], [0.3, 0.59, 0.11]) < 0.55
-            ink = "white" if dark else (INK if counts[number] else "#b4b9c0")
+            ink = ink_on(colour) if counts[number] else FAINT
             middle = (column + 0.47, -row - (0.34 if counts[number] else 0.47))
             axes.text(*middle, chemical_symbols[number], ha="center", va="center", fontsize=9, color=ink)
             if counts[number]:
                 axes.text(middle[0], -row - 0.7, f"{counts[number]}", ha="center", va="center", fontsize=7, color=ink)
         axes.set(xlim=(-0.1, 18.1), ylim=(-9.5, 0.1), aspect="equal")
         axes.axis("off")
-        axes.set_title(f"{audited.data.name}: structures with each element", fontsize=11)
+        axes.set_title(f"{audited.data.name}: structures with each element")
     return True
-
-
-def _place(number: int) -> tuple[float, int]:
-    """Return row and column of an element in the periodic table, from 0; f elements in two rows below."""
-    for first, row in ((57, 7.4), (89, 8.4)):
-        if first <= number <= first + 14:
-            return row, number - first + 2
-    starts = (1, 3, 11, 19, 37, 55, 87)
-    period = max(k for k, start in enumerate(starts) if number >= start)
-    place = number - starts[period]
-    if period == 0:
-        return 0.0, 17 * place
-    if period <= 2:
-        return float(period), place if place < 2 else place + 10
-    if period >= 5 and place > 1:
-        place -= 14  # the f elements
-    return float(period), place

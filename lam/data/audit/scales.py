@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lam.data.audit.check import Check, Context, View
-from lam.data.audit.finding import Finding
+from lam.data.audit.finding import Finding, few
 from lam.data.audit.ledger import Ledger, grouped
 from lam.data.audit.populations import two_populations
 
@@ -23,6 +23,8 @@ LENGTH_FACTORS = {
     0.01: "divided by 100 (from pm, though they were in Angstrom?)",
 }
 LARGE_STRESS = 3.0  # eV/Angstrom^3, 480 GPa
+APART = 20.0
+"""Pressures of some structures over those of the others, from which on they are of another unit."""
 LARGE_FORCES = 8.0
 """eV/Angstrom, root mean square in the median structure: molecules at 1000 K have 2."""
 FORCE_UNITS = {23.06: "kcal/mol/Angstrom", 96.49: "kJ/mol/Angstrom"}
@@ -188,7 +190,29 @@ def _judge_stress(ledger: Ledger) -> Iterator[Finding]:
             f"{LARGE_STRESS * EV_PER_ANGSTROM3_IN_GPA:.0f} GPa are more than any shock experiment reaches with solids",
             "divide by 160.2177 if it is in GPa, by 1602.177 if in kbar; VASP's sign is the opposite",
         )
+    elif (odd := _odd_pressures(ledger, rows)).size:
+        most = LARGE_STRESS * EV_PER_ANGSTROM3_IN_GPA
+        text = f"{len(odd)} structure(s) have pressures above {most:.0f} GPa, unlike the rest"
+        yield Finding(
+            "warning",
+            "units",
+            f"{text}: is their stress in GPa or kbar? {few(list(ledger.names(odd)), len(odd))}",
+            ledger.names(odd),
+            len(odd),
+            0.8,
+            f"the others have {EV_PER_ANGSTROM3_IN_GPA * median:.3g} GPa in the median",
+            "divide these by 160.2177 if in GPa, by 1602.177 if in kbar, or leave their stress out",
+        )
     yield from _judge_bulk_moduli(ledger, rows)
+
+
+def _odd_pressures(ledger: Ledger, rows: np.ndarray) -> np.ndarray:
+    """Return rows with impossible pressures, far from the others', that no compression explains."""
+    size, ratios = np.abs(ledger["pressure"].astype(float)), ledger["bond_ratio"].astype(float)
+    odd = rows[(size[rows] > LARGE_STRESS) & (ratios[rows] > 0.85 * float(np.nanmedian(ratios)))]
+    others = np.setdiff1d(rows, odd)
+    apart = len(odd) and len(others) and np.median(size[odd]) > APART * np.quantile(size[others], 0.95)
+    return odd if apart else odd[:0]
 
 
 def _judge_bulk_moduli(ledger: Ledger, rows: np.ndarray) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from lam.data.audit.ledger import Ledger
 
 ODD_SHARE = 0.5
 """Share of molecules with an odd number of electrons beyond which the set is probably of ions."""
+F_ELEMENTS = (*range(57, 72), *range(89, 104))
 WHOLE = 0.05  # e: partial charges that sum to a whole number within this are a total charge
 _ION_WORDS = re.compile(
     r"(?<![a-z])(an|cat|di[ -]?an|di[ -]?cat|zwitter)?ions?(?![a-z])|(?<![a-z])(anionic|cationic|charged|protonated|"
@@ -34,7 +35,7 @@ class State(Check):
 
     def __init__(self) -> None:
         self.molecules = self.not_stated = 0
-        self.radical_singlets, self.parity, self.named, self.partial = (Examples() for _ in range(4))
+        self.odd, self.parity, self.named, self.partial = (Examples() for _ in range(4))
 
     def see(self, view: View) -> None:
         """Look at one molecule."""
@@ -46,10 +47,13 @@ class State(Check):
             return
         self.molecules += 1
         self.not_stated += s.total_charge is None or s.spin_multiplicity is None
+        if np.isin(s.numbers, F_ELEMENTS).any():
+            return  # methods disagree on whether f electrons count
         odd = (neutral - round(s.total_charge or 0.0)) % 2 == 1
-        if odd and (s.spin_multiplicity or 1.0) == 1.0 and len(s) > 1:
-            self.radical_singlets.add(view.name)
-        elif s.spin_multiplicity in (range(2, 100, 2) if not odd else range(1, 100, 2)):
+        if s.spin_multiplicity is None:
+            if odd and s.total_charge is None and len(s) > 1:
+                self.odd.add(view.name)
+        elif s.spin_multiplicity in (range(1, 100, 2) if odd else range(2, 100, 2)):
             self.parity.add(view.name, f"{neutral - round(s.total_charge or 0)} electrons, {s.spin_multiplicity:g}")
 
     def _look_at_names(self, view: View) -> None:
@@ -90,17 +94,16 @@ class State(Check):
             yield Finding("note", "state", f"{self.not_stated} {text}", (), self.not_stated, 1.0, "counted", "")
 
     def _judge_electrons(self) -> Iterator[Finding]:
-        radicals = self.radical_singlets
-        if radicals:
-            share = radicals.count / self.molecules
-            text = "molecules have an odd number of electrons but count as singlets: state spin_multiplicity or charge"
+        if self.odd:
+            share = self.odd.count / self.molecules
+            text = "molecules have an odd number of electrons, but state neither charge nor multiplicity"
             hint = " (most of the data set: probably ions)" if share > ODD_SHARE else ""
-            yield radicals.finding(
+            yield self.odd.finding(
                 "warning",
                 "state",
-                f"{radicals.count} {text}{hint}",
-                confidence=0.99,
-                why="an odd number of electrons cannot form a singlet: they are charged, or radicals",
+                f"{self.odd.count} {text}: ions or radicals?{hint}",
+                confidence=0.9,
+                why="neutral molecules with an odd number of electrons are radicals, or ions whose charge is lost",
                 action="state total_charge and spin_multiplicity of these",
             )
         if self.parity:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lam.data.audit.bonds import rank_correlation
 from lam.data.audit.finding import EXAMPLES, Finding, few
 from lam.data.audit.ledger import Ledger, grouped
 from lam.data.audit.populations import two_populations
@@ -17,6 +18,8 @@ WRONG_GROUP = (0.5, 2.0)
 """A group is at odds with the others if the median of its slopes lies outside."""
 STEEP = 0.2
 """Share of the curvature of the work that the trapezoid rule may be wrong by."""
+LAGGED, LAG_GAIN = 0.7, 0.3
+"""Rank correlation of the work with the energies of other frames, and by how much it must be above its own."""
 LEAST_JUMP = 0.05  # eV
 MIN_JUMPS, MIN_ODD = 6, 5  # pairs
 JUMP = 12.0
@@ -121,6 +124,32 @@ def judge_steps(check: Consistency, ledger: Ledger) -> Iterator[Finding]:
         return
     own = slice(0, check.followed)
     yield from _jumps(rest[own], curved[own], tags[own], ledger)
+
+
+def judge_lag(check: Consistency) -> Iterator[Finding]:
+    """Are the energies those of the frame before or after?"""
+    own = slice(0, check.followed)
+    work, change, tags = (np.array(values)[own] for values in (check.steps.work, check.steps.change, check.steps.tag))
+    work = work + np.array(check.steps.explained)[own]
+    follows = np.flatnonzero((tags[1:] == tags[:-1] + 1) & (tags[:-1] >= 0))
+    if len(follows) < MIN_PAIRS:
+        return
+    fits = {lag: rank_correlation(work[follows + (lag < 0)], change[follows + (lag > 0)]) for lag in (1, -1)}
+    fits[0] = rank_correlation(work, change)
+    best = max((1, -1), key=lambda lag: abs(fits[lag]))
+    if abs(fits[best]) > LAGGED and abs(fits[best]) > abs(fits[0]) + LAG_GAIN:
+        which = "later" if best > 0 else "earlier"
+        yield Finding(
+            "warning",
+            "units",
+            f"energies and forces do not belong together: the work of the forces fits the energies one frame {which} "
+            f"(correlation {fits[best]:.2f}, their own {fits[0]:.2f})",
+            (),
+            len(follows),
+            0.9,
+            "dE = -F.dx holds between other frames than these",
+            "read energies and positions of the same frame; one of the two lists is one frame off",
+        )
 
 
 def _two_levels(rest: np.ndarray, sizes: np.ndarray) -> tuple[float, np.ndarray] | None:

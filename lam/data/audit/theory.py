@@ -13,7 +13,7 @@ from lam.data.audit.finding import Finding, few
 from lam.data.audit.ledger import Ledger, grouped
 from lam.data.audit.populations import EMPTY, two_populations
 
-MIN_MEMBERS = 16  # of a composition
+MIN_MEMBERS = 15  # of a composition
 LARGE_FAMILY, EMPTY_OF_LARGE, LEAST_EVEN = 100, 0.6, 0.02
 """With so many members, a gap of this many widths of both populations is not by chance; each has 2% of them or more."""
 MIN_OFFSET = 5e-3  # eV/atom: less is within the noise of settings
@@ -102,7 +102,7 @@ def _split(ledger: Ledger, rows: np.ndarray) -> _Split | None:
     energies = ledger["energy"][rows] / ledger["n_atoms"][rows]
     prints = ledger["fingerprint"][rows].astype(np.float64)
     found = None
-    for values in (energies, _without_structure(energies, prints)):
+    for values in (energies, _without_structure(energies, prints), _without_strain(energies, ledger, rows)):
         found = two_populations(values, empty=EMPTY if len(values) < LARGE_FAMILY else EMPTY_OF_LARGE)
         if (
             found is not None
@@ -127,6 +127,28 @@ def _without_structure(energies: np.ndarray, prints: np.ndarray) -> np.ndarray:
     design = components[:, :count]
     rest = energies - energies.mean()
     return rest - design @ (design.T @ rest)
+
+
+def _without_strain(energies: np.ndarray, ledger: Ledger, rows: np.ndarray) -> np.ndarray:
+    """Return what strain leaves of the energies per atom, (n,): forces squared and volume explain most of snapshots."""
+    return energies - strain_energy(energies, ledger, rows)
+
+
+def strain_energy(energies: np.ndarray, ledger: Ledger, rows: np.ndarray) -> np.ndarray:
+    """Return a robust fit of energies per atom to squared forces and volume of structures of one composition, (n,)."""
+    columns = [np.ones(len(rows))]
+    for values in (ledger["rms_force"][rows].astype(float) ** 2, ledger["log_volume"][rows].astype(float)):
+        if np.isfinite(values).all() and (spread := values.std()) > 1e-9:
+            scaled = (values - values.mean()) / spread
+            columns += [scaled, scaled**2]
+    design = np.stack(columns, axis=1)
+    weights = np.ones(len(rows))
+    fitted = np.zeros(len(rows))
+    for _ in range(20):
+        fitted = design @ np.linalg.lstsq(design * weights[:, None], energies * weights, rcond=None)[0]
+        off = np.abs(energies - fitted)
+        weights = 1 / np.sqrt(np.maximum(off, max(float(np.median(off)), 1e-9)))
+    return fitted
 
 
 def _mixing(prints: np.ndarray, upper: np.ndarray) -> float:
@@ -158,7 +180,8 @@ def _report(ledger: Ledger, splits: list[_Split], kind: str) -> Finding:
         return _finding(ledger, "units", f"{text}: {what}", minority, 0.95, splits, action)
     if kind == "state":
         action = "state total_charge and spin_multiplicity, or find out what else differs"
-        return _finding(ledger, kind, f"{text}: charge or spin states?", minority, 0.7, splits, action)
+        text += ": charge or spin states, or mixed levels of theory?"
+        return _finding(ledger, kind, text, minority, 0.7, splits, action)
     action = "make data sets of their own of the levels of theory (functional, +U, spin-orbit, dispersion)"
     sure = float(np.clip(0.6 + 0.1 * np.log2(max(largest.contrast, 0.3) / 2.5) + 0.05 * (len(splits) - 1), 0.6, 0.95))
     return _finding(ledger, kind, f"{text}: mixed levels of theory?", minority, round(sure, 2), splits, action)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from lam.data.audit.bonds import Springs
 from lam.data.audit.check import Check, Context, View
 from lam.data.audit.duplicates import search_keys
 from lam.data.audit.finding import Finding, Repair
 from lam.data.audit.ledger import Ledger, grouped
-from lam.data.audit.steps import judge_steps, odd_groups, other_factors
+from lam.data.audit.steps import judge_lag, judge_steps, odd_groups, other_factors
+from lam.data.audit.units import OFF, TYPICAL, Units, explain
 from lam.data.consistency import (
     FORCE_FACTORS,
     MIN_PAIRS,
+    MOST_AGREE,
     STRESS_FACTORS,
     VIRIAL_FACTORS,
     Consistency,
@@ -33,6 +36,12 @@ class Work(Check):
 
     def __init__(self) -> None:
         self.consistency = Consistency()
+        self.bonds: Callable[[Ledger, Context], Springs] | None = None
+        """Measures what the bonds say of the forces."""
+        self.named: set[str] = set()
+        """Labels that energies have said something about: right, or what mistake it is."""
+        self.forces_right: bool | None = None
+        """Are the forces as large as bonds make them? None if that is not known."""
 
     def see(self, view: View) -> None:
         """Compare with the frame before."""
@@ -44,9 +53,12 @@ class Work(Check):
         no_stress = not np.isfinite(ledger["pressure"]).any() or len(check.stress.reliable()) >= ENOUGH
         if len(check.forces.reliable()) < ENOUGH or not no_stress:
             self._compare_similar(ledger, context)
-        yield from judge_pairs("forces", check.forces, FORCE_FACTORS)
         slope, _, _ = check.forces.slope()
         right = check.forces.telling()
+        units = self._explained(ledger, context) if right else None
+        for finding in judge_forces(check.forces, ledger, units, self.forces_right):
+            # If bonds say that the unit is wrong, and no units explain both, they say so themselves.
+            yield finding if self.forces_right is False and units is None else self._note("forces", finding)
         for stress in (check.stress, check.virial):
             stress.share = slope if right else 1.0
         yield from self._judge_stress()
@@ -54,6 +66,26 @@ class Work(Check):
             yield from odd_groups(check.forces, ledger)
             yield from other_factors(check.forces, ledger)
         yield from judge_steps(check, ledger)
+        if not right:
+            yield from judge_lag(check)
+
+    def _note(self, label: str, finding: Finding) -> Finding:
+        """Remember that something is known of a label."""
+        if finding.confidence > 0.6:
+            self.named.add(label)
+        return finding
+
+    def _explained(self, ledger: Ledger, context: Context) -> Units | None:
+        """Return the units of energies and forces that explain both their slope and the bonds, if bonds can tell."""
+        slope, _, _ = self.consistency.forces.slope()
+        if self.bonds is None:
+            return None
+        springs = self.bonds(ledger, context)
+        near = 1 / OFF < springs.ruler / TYPICAL < OFF
+        self.forces_right = near if np.isfinite(springs.ruler) else None
+        if 0.6 < slope < 1.6 and near and springs.correlation < 0.3:
+            return None  # nothing is wrong
+        return explain(slope, springs.ruler, springs.correlation)
 
     def _judge_stress(self) -> Iterator[Finding]:
         stress, virial = self.consistency.stress, self.consistency.virial
@@ -62,6 +94,7 @@ class Work(Check):
         own = stress.slope()[0]
         # At one volume both are as good; a stress with slope 1 is right, and no volume is 1 cubic Angstrom.
         if looks and not 0.6 < abs(own) < 1.6 and virial.agreement(looks[0]) > stress.agreement(own) - 0.02:
+            self.named.add("stress")
             yield Finding(
                 "warning",
                 "units",
@@ -74,7 +107,8 @@ class Work(Check):
                 "name the key REF_virials if it is -V*stress (lam divides it), or divide it by the volume",
             )
             return
-        yield from judge_pairs("stress", stress, STRESS_FACTORS)
+        for finding in judge_pairs("stress", stress, STRESS_FACTORS):
+            yield self._note("stress", finding)
 
     def _compare_similar(self, ledger: Ledger, context: Context) -> None:
         """Add pairs of structures that are similar by fingerprint, wherever they are in the data."""
@@ -103,6 +137,81 @@ class Work(Check):
                     return
 
 
+def judge_forces(check: PairCheck, ledger: Ledger, units: Units | None, near: bool | None) -> Iterator[Finding]:
+    """Say whether energies and forces belong together, and what mistake slope and bonds tell of.
+
+    Args:
+        check: the pairs.
+        ledger: facts about the structures.
+        units: units that explain both, if any do.
+        near: are the forces as large as bonds make them, if that is known?
+    """
+    slope, correlation, pairs = check.slope()
+    per_atom = _per_atom(check, ledger, 0.2 if near and units is None else 0.1)
+    if per_atom is not None:
+        yield Finding(
+            "warning",
+            "units",
+            f"dE against -F.dx over {pairs} similar pairs has slope {slope:.4g}, correlation {correlation:.2f}: the "
+            f"energies look like energies per atom{per_atom}",
+            (),
+            pairs,
+            0.85 if not per_atom else 0.7,
+            "the slope is one over the number of atoms",
+            "store total energies: multiply each by its number of atoms",
+        )
+        return
+    if units is None or units.right:
+        yield from judge_pairs("forces", check, FORCE_FACTORS)
+        return
+    share = check.agreement(slope)
+    certain = _certain(slope / units.slope, share, correlation)
+    numbers = f"dE against -F.dx over {pairs} similar pairs has slope {slope:.4g}, correlation {correlation:.2f}"
+    for text in units.mistakes:
+        label, factor = ("energy", units.energy_factor) if "energies" in text else ("forces", units.force_factor)
+        yield Finding(
+            "warning",
+            "units",
+            f"{numbers}, and bonds say how large forces are: probably {text}",
+            (),
+            pairs,
+            round(min(0.97, max(abs(correlation), share)), 2),
+            f"{share:.0%} of the pairs are within 30% of the slope; no other units explain slope and bonds",
+            f"multiply the {label} by {factor:.6g}" + (" (--fix does)" if certain else ""),
+            Repair("scale", label, factor) if certain else None,
+        )
+
+
+def _certain(ratio: float, share: float, correlation: float) -> bool:
+    """Do slope, share of the pairs and correlation leave no other explanation?"""
+    return abs(ratio - 1) < CERTAIN_SLOPE and share > CERTAIN_SHARE and abs(correlation) > CERTAIN_CORRELATION
+
+
+def _per_atom(check: PairCheck, ledger: Ledger, tolerance: float) -> str | None:
+    """Are the energies divided by the number of atoms? None if not; else the hedge where a unit explains it as well."""
+    reliable = check.reliable()
+    if not check.telling() or len(reliable) < MIN_PAIRS:
+        return None
+    tags = np.array(check.tag)[reliable]
+    rows = np.minimum(np.searchsorted(ledger["index"], tags), len(ledger) - 1)
+    known = ledger["index"][rows] == tags
+    work, change = check.sides(reliable)
+    sizes = ledger["n_atoms"][rows[known]].astype(float)
+    if not len(sizes) or np.median(sizes) < 3:
+        return None
+    ratio = (change / work)[known] * sizes
+    middle = float(np.median(ratio))
+    if abs(middle - 1) > tolerance or (np.abs(ratio / middle - 1) < 0.3).mean() < MOST_AGREE:
+        return None
+    slope = check.slope()[0]
+    other = check.factor(FORCE_FACTORS)
+    if other is None or not np.isfinite(other):
+        return ""
+    spread = np.abs((change / work)[known] / slope - 1)  # of many sizes, the unit would fit as well only by chance
+    fits_better = np.median(np.abs(ratio / middle - 1)) < 0.5 * np.median(spread)
+    return "" if fits_better else f", or {FORCE_FACTORS[other]}"
+
+
 def judge_pairs(label: str, check: PairCheck, factors: dict[float, str]) -> Iterator[Finding]:
     """Say whether energies and a label belong together, and what mistake the slope tells of."""
     slope, correlation, pairs = check.slope()
@@ -127,9 +236,7 @@ def judge_pairs(label: str, check: PairCheck, factors: dict[float, str]) -> Iter
     certain = (
         known
         and label in ("forces", "stress")
-        and abs(slope / factor - 1) < CERTAIN_SLOPE
-        and share > CERTAIN_SHARE
-        and abs(correlation) > CERTAIN_CORRELATION
+        and _certain(slope / factor, share, correlation)
         and "or" not in factors[factor].split()
         and "energies" not in factors[factor]
         and "positions" not in factors[factor]

@@ -110,7 +110,7 @@ def test_overlap_and_radicals(molecule):
     radical = molecule(8, numbers=(8, 1))
     text = _text(_findings([*good, near, radical]))
     assert "overlap in 1: molecules.extxyz#9 (0.20 A)" in text
-    assert "1 molecules have an odd number of electrons" in text
+    assert "1 molecules have an odd number of electrons, but state neither charge nor multiplicity" in text
     assert "odd number" not in _text(_findings([*good, replace(radical, spin_multiplicity=2.0)]))
 
 

@@ -64,7 +64,7 @@ def test_mistakes_in_crystals_are_named(crystals, findings_of, change, words):
         (lambda s: {"energy": s.energy * KCAL, "forces": s.forces * KCAL}, "forces are very large"),
         (
             lambda s: {"energy": s.energy / HARTREE, "forces": s.forces / HARTREE * BOHR},
-            "energies in Hartree and the forces in Hartree/Bohr",
+            "the energies are in Hartree\n(.|\n)*the forces are in Hartree/Bohr",
         ),
         (lambda s: {"forces": -s.forces}, "the forces have the wrong sign"),
         (lambda s: {"forces": s.forces * KCAL}, "the forces are in kcal/mol/Angstrom"),

@@ -158,7 +158,7 @@ def test_two_phases_are_no_two_levels_of_theory(findings_of):
         ({"group": "anion of methanol"}, "ions by name"),
         ({"group": "[NH4+]"}, "ions by name"),
         ({"total_charge": 0.0, "spin_multiplicity": 2.0}, "error: .*number of electrons forbids"),
-        ({"total_charge": 1.0, "spin_multiplicity": 1.0}, "odd number of electrons but count as singlets"),
+        ({"total_charge": 1.0, "spin_multiplicity": 1.0}, "error: .*number of electrons forbids"),
     ],
 )
 def test_charge_and_spin(molecules, findings_of, changes, words):
@@ -202,3 +202,19 @@ def test_crystals_that_are_not_periodic(findings_of):
         for number in range(3)
     ]
     assert "cell" not in said(findings_of(boxed))
+
+
+def test_crystals_that_lost_one_direction(crystals, findings_of):
+    lost = np.array([True, True, False])
+    frames = [replace(s, pbc=lost, stress=None) if k % 4 == 0 else s for k, s in enumerate(crystals[:40])]
+    assert "structures have a cell but are not periodic (in all directions)" in said(findings_of(frames))
+
+
+def test_slabs_with_vacuum_stay_clean(crystals, findings_of):
+    lost = np.array([True, True, False])
+    slabs = []
+    for s in crystals[:40]:
+        cell = s.cell.copy()
+        cell[2] *= 3
+        slabs.append(replace(s, cell=cell, pbc=lost, stress=None))
+    assert "not periodic" not in said(findings_of(slabs))
