@@ -6,7 +6,7 @@ import heapq
 
 import numpy as np
 
-ATOM_COST = 12.0
+ATOM_COST = 150.0
 """Time that an atom takes by itself, in units of what an edge takes (`python benchmarks/training.py cost`)."""
 _GOOD_ENOUGH = 1.005
 """Largest over mean load at which exchanging structures stops: less than timings scatter by."""

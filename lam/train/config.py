@@ -29,6 +29,9 @@ class BatchSection(Section):
     parts: int = Field(1, ge=1)
     """Parts in which a process works through its share of a step, one after the other, to save memory: gradients
     are accumulated, and the result is the same. A part for which memory does not suffice is halved in any case."""
+    recompute: bool = False
+    """Activation checkpointing: keep only what goes from layer to layer and calculate the rest twice. Saves memory
+    and costs time; on CPUs also the faster passes for training, which keep little anyway."""
     cache_mb: float = Field(256.0, ge=0)
     """Room for graphs that are kept in memory once built, MB per process that reads data: for small data sets."""
 

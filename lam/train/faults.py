@@ -135,7 +135,8 @@ class Rollback(pl.Callback):
         if self._times > self.settings.rollbacks:
             raise LamError(
                 f"{count} steps in a row went wrong again, after going back to step {step} {self.settings.rollbacks} "
-                "times: lower optimizer.learning_rate, or look at the structures named above with `lam data check`."
+                "times: look at the structures named above with `lam data check`, or start anew with a lower "
+                "optimizer.learning_rate."
             )
         with torch.no_grad():
             torch._foreach_copy_(self._tensors(pl_module), self._good["weights"])

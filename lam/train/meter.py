@@ -65,6 +65,7 @@ def gradient_norms(model: nn.Module) -> dict[str, float]:
         if parameter.grad is not None:
             parts = name.split(".")
             # Layers are told apart, what is in them is not.
-            part = ".".join(parts[:2]) if len(parts) > 1 and parts[1].isdecimal() else parts[0]
+            place = next((k for k, word in enumerate(parts) if word.isdecimal()), 1 if parts[0] == "backbone" else 0)
+            part = ".".join(parts[: place + 1])
             squares.setdefault(part, []).append(parameter.grad.detach().double().square().sum())
     return {f"gradient/{part}": float(torch.stack(values).sum().sqrt()) for part, values in squares.items()}

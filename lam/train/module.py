@@ -62,6 +62,7 @@ class TrainingModule(pl.LightningModule):
         describe: names structures in messages.
         faults: what to do about steps that go wrong; None: they end the training.
         parts: into how many parts a share is divided.
+        recompute: save memory by calculating layers twice.
     """
 
     def __init__(
@@ -76,10 +77,12 @@ class TrainingModule(pl.LightningModule):
         final_loss: LossSection | None = None,
         faults: FaultsSection | None = None,
         parts: int = 1,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
+        model.backbone.recompute = recompute
         self.loss, self.final_loss = loss, final_loss or loss
         self.optimizer_settings = optimizer
         self.steps, self.parts = steps, parts

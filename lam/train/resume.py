@@ -12,15 +12,18 @@ from lam.config.load import read_yaml
 from lam.errors import LamError
 from lam.train.config import PretrainConfig
 
-# May differ when a training goes on: they do not change what is learned from a step.
+# May differ when a training goes on.
 _FREE = (
     "log",
     "output",
     "accelerator",
     "steps",
+    "batch.max_atoms",  # the training goes on behind the last structure seen, with batches of any size
+    "batch.max_edges",
     "batch.workers",
     "batch.cache_mb",
     "batch.parts",
+    "batch.recompute",
     "batch.atom_cost",
     "optimizer.shard",
     "faults",

@@ -116,6 +116,7 @@ def _train(
         describe=data.train.name_of,
         faults=config.faults,
         parts=config.batch.parts,
+        recompute=config.batch.recompute,
     )
     resume = state_file(Path(config.output))
     with interruptible(trainer):
@@ -128,6 +129,7 @@ def _train(
             f"steps={config.steps}: set at least so many."
         )
     averaging.apply(trainer, module)
+    module.model.backbone.recompute = False
     return module
 
 

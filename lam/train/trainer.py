@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import ClusterEnvironment, TorchElasticEnvironment
+from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
 from lam.errors import LamError
 from lam.train.callbacks import Averaging, Progress
@@ -117,8 +117,13 @@ def build_trainer(
 
 
 def _environment() -> list[ClusterEnvironment]:
-    """Under torchrun that SLURM started, Lightning would take the tasks of SLURM for the processes."""
-    return [TorchElasticEnvironment()] if TorchElasticEnvironment.detect() else []
+    """Name the launcher where Lightning's own choice would not do."""
+    if TorchElasticEnvironment.detect():
+        return [TorchElasticEnvironment()]  # not SLURM, although its tasks may have started torchrun
+    if SLURMEnvironment.detect() and launched_processes() != (1, 1):
+        # Lightning would write a state of its own from within a signal handler; ours is never old.
+        return [SLURMEnvironment(auto_requeue=False)]
+    return []
 
 
 def _loggers(config: PretrainConfig, csv: CsvLog) -> list[Logger]:

@@ -18,6 +18,7 @@ from lam.data.dataset import MultiTaskDataset
 from lam.data.graph import collate, take
 from lam.data.manifest import DatasetSpec, Manifest, load_manifest, save_manifest
 from lam.errors import LamError, LamWarning
+from lam.model.kernels import use
 from lam.train.accumulation import accumulate, is_out_of_memory
 from lam.train.run import pretrain
 
@@ -62,6 +63,39 @@ def test_a_step_in_parts_has_the_same_gradient(parts, settings, tmp_path):
     whole = gradients_of(settings, tmp_path, "whole", batch={"max_atoms": 48})
     divided = gradients_of(settings, tmp_path, "divided", batch={"max_atoms": 48, "parts": parts})
     assert_same_gradients(whole, divided)
+
+
+def saved_bytes(model, batch) -> int:
+    """Return how much a forward pass keeps for its gradient."""
+    sizes = []
+
+    def pack(tensor):
+        sizes.append(tensor.nbytes)
+        return tensor
+
+    with use("torch"), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model(batch, forces=False, stress=False)
+    return sum(sizes)
+
+
+def test_layers_calculated_twice_have_the_same_gradient_and_keep_less(settings, tmp_path, batch):
+    two = {"model": {**TINY, "n_layers": 2, "l_max": 2, "tensor_channels": 4}}
+    changes = {**EXACT, **two, "steps": 3}
+    found = []
+    for name, recompute in (("plain", False), ("again", True)):
+        callback = Gradients()
+        pretrain(
+            settings(**changes, output=str(tmp_path / name), batch={"max_atoms": 48, "recompute": recompute}),
+            callbacks=[callback],
+        )
+        found.append(callback.found)
+    assert_same_gradients(*found)
+    model = lam.load(tmp_path / "again" / "tiny").train().double()
+    kept = []
+    for recompute in (False, True):
+        model.backbone.recompute = recompute
+        kept.append(saved_bytes(model, batch))
+    assert kept[1] < 0.5 * kept[0]
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])

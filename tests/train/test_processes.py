@@ -1,4 +1,4 @@
-"""Two processes on half of the batch each do what one does on the whole."""
+"""Several processes on a part of the batch each do what one does on the whole."""
 
 import csv
 import os
@@ -22,10 +22,10 @@ ROOT = Path(__file__).parents[2]
 MODEL = {**TINY, "n_layers": 2, "l_max": 2, "tensor_channels": 4}
 
 
-def torchrun(*command: str, cwd: Path = ROOT) -> str:
+def torchrun(*command: str, processes: int = 2, cwd: Path = ROOT) -> str:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *command],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *command],
         cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -48,26 +48,28 @@ def assert_same_log(one: list[dict[str, str]], two: list[dict[str, str]]) -> Non
                 assert float(second[key]) == pytest.approx(float(first[key]), rel=1e-8, abs=1e-10), key
 
 
-def test_gradients_and_validation_of_two_processes_are_those_of_one(settings, tmp_path):
+@pytest.mark.parametrize("processes", [2, 4])
+def test_gradients_and_validation_of_processes_are_those_of_one(processes, settings, tmp_path):
     common = {"precision": "float64", "steps": 4, "model": MODEL, "log": {"every": 1, "validate_every": 4}}
-    config = settings(**common, output=str(tmp_path / "two"), batch={"max_atoms": 16, "max_edges": 800})
+    budget = {"max_atoms": 32 // processes, "max_edges": 1600 // processes}
+    config = settings(**common, output=str(tmp_path / "many"), batch=budget)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.to_dict()))
     script = str(Path(__file__).parent / "gradients_script.py")
-    torchrun(script, str(tmp_path / "config.yaml"), str(tmp_path / "two.safetensors"))
+    torchrun(script, str(tmp_path / "config.yaml"), str(tmp_path / "many.safetensors"), processes=processes)
     one = Gradients()
     pretrain(
         settings(**common, output=str(tmp_path / "one"), batch={"max_atoms": 32, "max_edges": 1600}), callbacks=[one]
     )
-    two = load_file(tmp_path / "two.safetensors")
-    assert two.keys() == one.found.keys()
-    largest = max(float(gradient.abs().max()) for gradient in two.values())
+    many = load_file(tmp_path / "many.safetensors")
+    assert many.keys() == one.found.keys()
+    largest = max(float(gradient.abs().max()) for gradient in many.values())
     assert largest > 1e-3
-    for name, gradient in two.items():
+    for name, gradient in many.items():
         assert torch.allclose(gradient, one.found[name], rtol=1e-10, atol=1e-10 * largest), name
     # Everything is learned from: no parameter without a gradient (charge and spin are all zero here).
-    dead = {name for name, gradient in two.items() if name.startswith("3.") and not gradient.any()}
+    dead = {name for name, gradient in many.items() if name.startswith("3.") and not gradient.any()}
     assert {name for name in dead if "charge_spin" not in name and "element_gain" not in name} == set()
-    assert_same_log(logged(tmp_path / "one"), logged(tmp_path / "two"))
+    assert_same_log(logged(tmp_path / "one"), logged(tmp_path / "many"))
 
 
 def test_the_training_command_under_torchrun(settings, tmp_path):
