@@ -59,8 +59,12 @@ def adsorbed(context: Context) -> Iterator[Sample]:
 
 
 def _size(context: Context) -> int:
-    """Return a number of atoms: as many structures from 3 to 6 as from 6 to 12, and so on."""
-    return round(float(np.exp(context.random.uniform(np.log(3), np.log(0.7 * context.max_atoms)))))
+    """Return a number of atoms from 3 to 0.7 of what is allowed, small ones more often.
+
+    The time of a calculation grows with the third power of the size, so that few large ones take most of it.
+    """
+    largest = np.log(0.7 * context.max_atoms / 3)
+    return round(float(3 * np.exp(largest * context.random.random() ** 2)))
 
 
 def _cut(context: Context) -> tuple[Atoms | None, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ EXPLORE = 0.03
 class Coverage:
     """In how many structures each element, and each pair of elements, occurs."""
 
-    def __init__(self) -> None:
+    def __init__(self, without: Collection[int] = ()) -> None:
+        self.without = frozenset(without)
+        """Atomic numbers that are never chosen."""
         self.elements = np.zeros(MAX_Z + 1, dtype=np.int64)
         """(87,), index = Z."""
         self.pairs = np.zeros((MAX_Z + 1, MAX_Z + 1), dtype=np.int64)
@@ -46,6 +48,7 @@ class Coverage:
             random: decides between equals.
             repeat: may two slots get the same element?
         """
+        slots = [[z for z in slot if z not in self.without] for slot in slots]
         if random.random() < EXPLORE:
             slots = [[int(random.choice(slot))] for slot in slots]
             repeat = True
@@ -73,7 +76,6 @@ class Coverage:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a summary in plain values."""
-        upper = self.pairs[np.triu_indices(MAX_Z + 1, 0)]
         real = np.zeros((MAX_Z + 1, MAX_Z + 1), dtype=bool)
         real[1:, 1:] = True
         upper = self.pairs[np.triu(real)]

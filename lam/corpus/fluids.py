@@ -10,6 +10,7 @@ from ase.data import covalent_radii
 from ase.geometry import get_distances
 
 from lam.corpus.context import Context, direction, rattled, rotation
+from lam.corpus.elements import lowest_multiplicity
 from lam.corpus.embed import embed
 from lam.corpus.graph import Graph, parse, words
 from lam.corpus.sample import Sample
@@ -83,7 +84,8 @@ def liquids(context: Context, width: float = WIDTH) -> Iterator[Sample]:
         members = [kinds[random.integers(len(kinds))] for _ in range(max(count, 2))]
         atoms = _filled(members, width * random.uniform(1.0, 1.08), random)
         if atoms is not None:
-            yield Sample(atoms, "fluid", atoms.get_chemical_formula())
+            spin = lowest_multiplicity(atoms.numbers, 0)  # molecules, though the cell is periodic
+            yield Sample(atoms, "fluid", atoms.get_chemical_formula(), multiplicity=spin)
 
 
 def _shape(graph: Graph, random: np.random.Generator) -> np.ndarray | None:

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import make_supercell, surface
 from ase.neighborlist import neighbor_list
 
-from lam.corpus.context import Context, rattled, strained
+from lam.corpus.context import Context, rattled, strained, stretched
 from lam.corpus.elements import NOBLE, contact_lengths
 from lam.corpus.prototypes import PROTOTYPES, ROLES, build
 from lam.corpus.sample import Sample
@@ -20,14 +20,27 @@ VACUUM = 6.0
 
 
 def bulk_crystals(context: Context) -> Iterator[Sample]:
-    """Yield primitive cells of planned elements, strained, under pressure and displaced."""
+    """Yield primitive cells of compounds of planned elements, strained, under pressure and displaced."""
     random = context.random
     while True:
-        crystal, name = _crystal(context, primitive=True)
+        crystal, name = _crystal(context, reduced=True, compound=True)
         for _ in range(int(random.integers(1, context.copies + 1))):
-            atoms = strained(crystal, float(random.choice([0.0, 0.02, 0.05])), random, volume=random.uniform(0.85, 1.2))
-            atoms = rattled(atoms, float(random.choice([0.0, 0.03, 0.08, 0.15])), random)
-            yield Sample(atoms, name, _group(crystal, name))
+            atoms, how = deformed(crystal, random)
+            yield Sample(atoms, f"{name}/{how}", _group(crystal, name))
+
+
+def deformed(crystal: Atoms, random: np.random.Generator) -> tuple[Atoms, str]:
+    """Return a crystal under pressure or tension, most of them strained along an axis of symmetry; and in which way.
+
+    Atoms are displaced as well; a single one is not, as it would be moved with its lattice.
+    """
+    volume = random.uniform(0.8, 1.25)
+    sigma = float(random.choice([0.0, 0.03, 0.08, 0.15]))
+    how = str(random.choice(["pressure", "stretched", "strained"], p=[0.3, 0.6, 0.1]))
+    if how == "strained":
+        atoms = strained(crystal, float(random.choice([0.02, 0.05])), random, volume=volume)
+        return (rattled(atoms, sigma, random) if len(atoms) > 1 else atoms), how
+    return stretched(crystal, 0.05 if how == "stretched" else 0.0, sigma, random, volume=volume), how
 
 
 def surfaces(context: Context) -> Iterator[Sample]:
@@ -47,7 +60,7 @@ def defects(context: Context) -> Iterator[Sample]:
     """Yield supercells with a vacancy, another element at a site, or two sites exchanged."""
     random = context.random
     while True:
-        crystal, name = _crystal(context, primitive=True)
+        crystal, name = _crystal(context, reduced=True)
         times = random.permutation([2, 2, int(random.integers(1, 3))])
         cell = make_supercell(crystal, np.diag(times))
         if not 4 <= len(cell) <= context.max_atoms:
@@ -79,18 +92,19 @@ def disordered_cells(context: Context) -> Iterator[Sample]:
             yield Sample(atoms, "disordered", "-".join(map(str, sorted(elements))))
 
 
-def _crystal(context: Context, *, primitive: bool = False) -> tuple[Atoms, str]:
+def _crystal(context: Context, *, reduced: bool = False, compound: bool = False) -> tuple[Atoms, str]:
     random = context.random
+    pool = [prototype for prototype in PROTOTYPES if len(prototype.roles) > compound]
     while True:
-        prototype = PROTOTYPES[random.integers(len(PROTOTYPES))]
+        prototype = pool[random.integers(len(pool))]
         slots = [tuple(z for z in slot if z not in NOBLE) for slot in prototype.slots]
         crystal = build(prototype, context.coverage.choose(slots, random))
-        crystal = _primitive(crystal) if primitive else crystal
+        crystal = primitive(crystal) if reduced else crystal
         if len(crystal) <= context.max_atoms:
             return crystal, prototype.name
 
 
-def _primitive(crystal: Atoms) -> Atoms:
+def primitive(crystal: Atoms) -> Atoms:
     """Return the smaller cell of a face- or body-centred one, if the crystal has such translations."""
     n = len(crystal)
     scaled = crystal.get_scaled_positions()

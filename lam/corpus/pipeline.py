@@ -9,28 +9,29 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import multiprocessing
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ase import Atoms
 from ase.io.extxyz import read_xyz, write_xyz
 
 from lam.atomic_write import atomic_file
 from lam.corpus.coverage import Coverage
 from lam.corpus.dynamics import Start, choose_starts, run_dynamics
-from lam.corpus.plan import DYNAMICS, Family, build_family, counts, select_families, shares_of
+from lam.corpus.plan import DYNAMICS, Built, Family, build_family, counts, select_families, shares_of
+from lam.corpus.refill import FIXED, build_refill, lost_labels, refill_name
 from lam.corpus.sample import fingerprint
 from lam.errors import LamError
+from lam.label.engine_gpaw import WITHOUT_SETUP
 
-VERSION = 1
+VERSION = 2
 """Raised when the same seed gives other structures."""
 PLAN, STRUCTURES, LABELS, DATA = "plan.json", "structures", "labels", "data"
 LICENCE = "CC0-1.0"
+SLOW = ("droplets", "liquids", "adsorbates", "clusters")
+"""Families that are labelled last: they take most of the time, and a run that is stopped shall have all others."""
 Tell = Callable[[str], None]
 
 
@@ -49,14 +50,37 @@ class Corpus:
     """Of all families, instead of their own."""
     options: tuple[tuple[str, Any], ...] = ()
     """Settings of that engine."""
+    max_atoms: int | None = None
+    """Of periodic cells; families that need more are left out."""
+    names: tuple[str, ...] = ()
+    """Of families; all where none is named."""
+    time_limit: float | None = None
+    """Seconds for one calculation, instead of the families' own."""
+    excluded: tuple[int, ...] = ()
+    """Atomic numbers that are not wanted."""
 
     @property
     def families(self) -> tuple[Family, ...]:
         """The families, in the order in which they are built."""
-        families = select_families(self.periodic)
-        if self.engine is None:
-            return families
-        return tuple(replace(family, engine=self.engine, options=self.options) for family in families)
+        return tuple(map(self._adapted, select_families(self.periodic, self.names, self.max_atoms)))
+
+    @property
+    def without(self) -> list[int]:
+        """Atomic numbers that are never chosen: not wanted, or the engine has nothing for them."""
+        missing = WITHOUT_SETUP if {family.engine for family in self.families} == {"gpaw"} else ()
+        return sorted({*self.excluded, *missing})
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the structures depend on."""
+        known: dict[str, Any] = {"version": VERSION, "seed": self.seed, "structures": self.structures}
+        known |= {"periodic": self.periodic, "families_chosen": list(self.names)}
+        return known | {"max_atoms": self.max_atoms, "without": self.without}
+
+    def _adapted(self, family: Family) -> Family:
+        if self.engine is not None:
+            family = replace(family, engine=self.engine, options=self.options)
+        return family if self.time_limit is None else replace(family, time_limit=self.time_limit)
 
     def file(self, family: str) -> Path:
         """Return the structures of a family."""
@@ -74,38 +98,70 @@ def make_structures(corpus: Corpus, tell: Tell = print) -> dict[str, Any]:
         LamError: if the folder holds another plan.
     """
     wanted = counts(corpus.structures, shares_of(corpus.families))
-    identity = {"version": VERSION, "seed": corpus.seed, "structures": corpus.structures, "periodic": corpus.periodic}
     path = corpus.folder / PLAN
-    plan: dict[str, Any] = identity | {"families": {}}
+    plan: dict[str, Any] = corpus.identity | {"families": {}}
     if path.exists():
         plan = json.loads(path.read_text(encoding="utf-8"))
-        if {key: plan.get(key) for key in identity} != identity:
+        if {key: plan.get(key) for key in corpus.identity} != corpus.identity:
             raise LamError(
-                f"'{corpus.folder}' holds a corpus with another seed, number or version: choose a new folder."
+                f"'{corpus.folder}' holds a corpus with another seed, number, choice or version: choose a new folder."
             )
-    coverage = Coverage()
+    coverage = Coverage(corpus.without)
     for family in corpus.families:
         file, known = corpus.file(family.name), plan["families"].get(family.name)
         if known and file.is_file():
             for atoms in read_frames(file):
                 coverage.add(atoms.numbers)
             continue
-        built = build_family(family, wanted[family.name], corpus.seed, coverage)
-        write_frames(file, built.frames)
-        sizes = [len(atoms) for atoms in built.frames]
-        plan["families"][family.name] = {
-            "structures": len(built.frames),
-            "atoms": sum(sizes),
-            "largest": max(sizes),
-            "rejected": built.rejected,
-            "fingerprint": built.fingerprint,
-        }
-        _write_json(path, plan)
-        tell(f"{family.name}: {len(sizes)} structures, {sum(sizes)} atoms, {built.fingerprint}")
+        _keep(corpus, plan, build_family(family, wanted[family.name], corpus.seed, coverage), tell)
     if plan.get("coverage") != coverage.to_dict():
         plan["coverage"] = coverage.to_dict()
         _write_json(path, plan)
     return plan
+
+
+def _keep(corpus: Corpus, plan: dict[str, Any], built: Built, tell: Tell) -> None:
+    """Write the structures of a family, and into the plan what they are."""
+    write_frames(corpus.file(built.family.name), built.frames)
+    sizes = [len(atoms) for atoms in built.frames]
+    plan["families"][built.family.name] = {
+        "structures": len(built.frames),
+        "atoms": sum(sizes),
+        "largest": max(sizes),
+        "rejected": built.rejected,
+        "fingerprint": built.fingerprint,
+    }
+    _write_json(corpus.folder / PLAN, plan)
+    tell(f"{built.family.name}: {len(sizes)} structures, {sum(sizes)} atoms, {built.fingerprint}")
+
+
+def make_refills(corpus: Corpus, number: int, results: dict[str, dict[str, Any]], tell: Tell = print) -> list[Family]:
+    """Build structures in place of those without a label, by what the labels cover; return their families.
+
+    Args:
+        corpus: what is made.
+        number: of the round, from 1.
+        results: of :func:`make_labels` for everything before this round.
+        tell: is called with one line for each family.
+    """
+    plan = read_plan(corpus)
+    labelled = Coverage(corpus.without)
+    for name, result in results.items():
+        if result["labelled"]:
+            count_labelled(corpus.labels(name), labelled)
+    families = []
+    for family in corpus.families:
+        lost = 0 if family.name in FIXED else lost_labels(family.name, number, results)
+        if not lost:
+            continue
+        name = refill_name(family.name, number)
+        families.append(replace(family, name=name, origin=family.name))
+        if name in plan["families"] and corpus.file(name).is_file():
+            for atoms in read_frames(corpus.file(name)):
+                labelled.add(atoms.numbers)
+        else:
+            _keep(corpus, plan, build_refill(family, number, lost, corpus.seed, labelled), tell)
+    return families
 
 
 def make_dynamics(corpus: Corpus, tell: Tell = print) -> list[Family]:
@@ -121,7 +177,9 @@ def make_dynamics(corpus: Corpus, tell: Tell = print) -> list[Family]:
     for name in DYNAMICS:
         method = name.rpartition("-")[2]
         engine = corpus.engine or method
-        sources = [family for family in select_families(False) if family.engine == method]
+        sources = [family for family in select_families(False, corpus.names) if family.engine == method]
+        if not sources:
+            continue
         families.append(Family(name, sources[0].make, DYNAMICS[name], engine, options=corpus.options))
         target = corpus.file(name)
         if target.is_file():
@@ -164,16 +222,29 @@ def _trajectories(starts: Sequence[Start], folder: Path, engine: str, options: d
         killable.close()
 
 
-def make_labels(corpus: Corpus, families: Sequence[Family], tell: Tell = print) -> dict[str, dict[str, Any]]:
-    """Label every family, going on where an earlier run stopped; return what came of each."""
+def make_labels(
+    corpus: Corpus, families: Sequence[Family], tell: Tell = print, *, collect: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Label every family, going on where an earlier run stopped; return what came of each.
+
+    Args:
+        corpus: what is made.
+        families: which.
+        tell: is called with a line for each family.
+        collect: calculate nothing, write what there is; families that were not begun have no result then.
+    """
+    from lam.label.engines import make_engine
     from lam.label.run import Settings, label
 
     results: dict[str, dict[str, Any]] = {}
-    for family in families:
+    for family in sorted(families, key=lambda family: family.name.startswith(SLOW)):
         out = corpus.labels(family.name)
         record = out.with_name(f"{family.name}.result.json")
         if record.is_file():
             results[family.name] = json.loads(record.read_text(encoding="utf-8"))
+            continue
+        begun = (out.parent / f"{out.name}.run").is_dir() or out.exists()
+        if collect and not begun:
             continue
         settings = Settings(
             engine=family.engine,
@@ -185,19 +256,24 @@ def make_labels(corpus: Corpus, families: Sequence[Family], tell: Tell = print) 
         )
         tell(command(corpus, family))
         out.parent.mkdir(parents=True, exist_ok=True)
-        begun = (out.parent / f"{out.name}.run").is_dir() or out.exists()
-        report = label([corpus.file(family.name)], out, settings, resume=begun)
+        report = label([corpus.file(family.name)], out, settings, resume=begun and not collect, collect_only=collect)
+        done = report.labelled + sum(report.failures.values())
         results[family.name] = {
             "engine": family.engine,
+            "settings": make_engine(family.engine, dict(family.options)).settings,
+            "max_force": family.max_force,
+            "time_limit": family.time_limit,
             "level_of_theory": report.level_of_theory,
-            "structures": report.total,
+            "structures": done,
+            "not_calculated": report.total - done,
             "labelled": report.labelled,
             "failures": report.failures,
             "calculated": report.calculated,
             "seconds": round(report.seconds, 2),
             "jobs": corpus.jobs,
         }
-        _write_json(record, results[family.name])
+        if done == report.total:  # else the run may go on
+            _write_json(record, results[family.name])
         tell(
             f"{family.name}: {report.labelled} of {report.total} labelled in {report.seconds:.0f} s, {report.failures}"
         )
@@ -213,44 +289,9 @@ def command(corpus: Corpus, family: Family) -> str:
     )
 
 
-def _lam(words: Sequence[str]) -> int:
-    """Run a command of ``lam`` in a process of its own, as a person would; return its exit status."""
-    sys.stdout.flush()
-    return subprocess.run([sys.executable, "-m", "lam", *words], check=False).returncode
-
-
-def convert_labels(corpus: Corpus, families: Sequence[Family], results: dict[str, dict[str, Any]]) -> int:
-    """Convert the labels of each engine to one data set and audit it; return the exit status of the commands.
-
-    Families of one level of theory become one data set, because every data set gets a head of its own.
-    """
-    status = 0
-    metadata = corpus.folder / LABELS / "metadata.yaml"
-    engines = sorted({family.engine for family in families})
-    members = {
-        engine: [f for f in families if f.engine == engine and results[f.name]["labelled"]] for engine in engines
-    }
-    table: dict[str, Any] = {}
-    for engine, labelled in members.items():
-        if labelled:
-            table[dataset_name(engine)] = {
-                "level_of_theory": results[labelled[0].name]["level_of_theory"],
-                "licence": LICENCE,
-                "source": f"data_prep/corpus.py --structures {corpus.structures} --seed {corpus.seed}",
-            }
-    with atomic_file(metadata) as temporary:
-        temporary.write_text(yaml.safe_dump({"datasets": table}, sort_keys=False), encoding="utf-8")
-    for engine, labelled in members.items():
-        if labelled:
-            files = [str(corpus.labels(family.name)) for family in labelled]
-            where = ["-o", str(corpus.folder / DATA), "--name", dataset_name(engine), "--metadata", str(metadata)]
-            status |= _lam(["data", "convert", *files, *where, "--jobs", str(corpus.jobs)])
-    return status
-
-
-def dataset_name(engine: str) -> str:
-    """Return the name of the data set, and of the head that learns it."""
-    return "corpus-" + engine.replace(":", "-").replace(".", "-")
+def read_plan(corpus: Corpus) -> dict[str, Any]:
+    """Return what ``plan.json`` holds."""
+    return json.loads((corpus.folder / PLAN).read_text(encoding="utf-8"))
 
 
 def read_frames(path: Path) -> list[Atoms]:
@@ -267,10 +308,9 @@ def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
 
 def verify(corpus: Corpus) -> list[str]:
     """Return the families whose files are not what the plan says (changed, or by another version)."""
-    plan = json.loads((corpus.folder / PLAN).read_text(encoding="utf-8"))
     return [
         name
-        for name, known in plan["families"].items()
+        for name, known in read_plan(corpus)["families"].items()
         if fingerprint(read_frames(corpus.file(name))) != known["fingerprint"]
     ]
 

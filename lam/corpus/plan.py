@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from lam.corpus.clusters import adsorbed, clusters
 from lam.corpus.complexes import complexes, inorganic, solvated
 from lam.corpus.context import Context
 from lam.corpus.coverage import Coverage
+from lam.corpus.elemental import elemental
 from lam.corpus.fluids import droplets, liquids
 from lam.corpus.molecules import charged, organic
 from lam.corpus.pairs import dimers, trimers
@@ -41,6 +42,8 @@ class Family:
     """Of all structures."""
     engine: str = "gfn1"
     max_atoms: int = 60
+    min_atoms: int = 1
+    """With fewer atoms allowed than these, the family is left out."""
     max_force: float = 50.0
     """eV/A; labels with a larger force on an atom are left out."""
     time_limit: float = 60.0
@@ -48,6 +51,8 @@ class Family:
     """Settings of the engine."""
     copies: int = 3
     """Conformers, treatments or distances of one composition, at most."""
+    origin: str = ""
+    """Name of the family in whose place this one is made; structures and groups are named by it."""
 
 
 IMPATIENT = (("max_iterations", 120),)
@@ -69,10 +74,11 @@ FINITE = (
 DYNAMICS = {"dynamics-gfn2": 0.02, "dynamics-gfn1": 0.04}
 """Shares of short molecular dynamics, which begin from the structures of the families above."""
 PERIODIC = (
-    Family("crystals", bulk_crystals, 0.55, "gpaw", max_atoms=16, time_limit=3600.0),
-    Family("surfaces", surfaces, 0.15, "gpaw", max_atoms=24, time_limit=3600.0),
-    Family("defects", defects, 0.2, "gpaw", max_atoms=36, time_limit=3600.0),
-    Family("disordered", disordered_cells, 0.1, "gpaw", max_atoms=24, time_limit=3600.0),
+    Family("elements", elemental, 0.30, "gpaw", max_atoms=4, time_limit=3600.0),
+    Family("crystals", bulk_crystals, 0.35, "gpaw", max_atoms=16, time_limit=3600.0, copies=2),
+    Family("surfaces", surfaces, 0.10, "gpaw", max_atoms=24, min_atoms=4, time_limit=3600.0),
+    Family("defects", defects, 0.15, "gpaw", max_atoms=36, min_atoms=4, time_limit=3600.0),
+    Family("disordered", disordered_cells, 0.10, "gpaw", max_atoms=24, min_atoms=8, time_limit=3600.0),
 )
 """Small cells for engines with k-points; tblite would label them wrongly, and `lam label` refuses them."""
 
@@ -115,21 +121,35 @@ def counts(total: int, shares: dict[str, float]) -> dict[str, int]:
 def shares_of(families: Sequence[Family]) -> dict[str, float]:
     """Return the shares of families, with those of dynamics where finite systems are planned."""
     shares = {family.name: family.share for family in families}
-    return shares | DYNAMICS if families[0].engine != "gpaw" else shares
+    periodic = {family.name for family in PERIODIC}
+    return shares if periodic.issuperset(shares) else shares | DYNAMICS
 
 
-def select_families(periodic: bool, names: Sequence[str] | None = None) -> tuple[Family, ...]:
+def select_families(
+    periodic: bool, names: Sequence[str] | None = None, max_atoms: int | None = None
+) -> tuple[Family, ...]:
     """Return the families of a plan, in the order in which they are built.
 
+    Args:
+        periodic: small cells instead of finite systems?
+        names: which; all of them if not given.
+        max_atoms: no structure shall have more; families that need more are left out.
+
     Raises:
-        LamError: for a name that does not exist.
+        LamError: for a name that does not exist, or if no family is left.
     """
     families = PERIODIC if periodic else FINITE
     known = [family.name for family in families]
     for name in names or ():
         if name not in known:
             raise unknown_name("family", name, known)
-    return tuple(family for family in families if names is None or family.name in names)
+    chosen = [family for family in families if not names or family.name in names]
+    if max_atoms is not None:
+        fitting = [family for family in chosen if family.min_atoms <= max_atoms]
+        chosen = [replace(family, max_atoms=min(family.max_atoms, max_atoms)) for family in fitting]
+    if not chosen:
+        raise LamError(f"No family of structures has at most {max_atoms} atoms: allow more.")
+    return tuple(chosen)
 
 
 def build_family(family: Family, count: int, seed: int, coverage: Coverage) -> Built:
@@ -152,7 +172,7 @@ def build_family(family: Family, count: int, seed: int, coverage: Coverage) -> B
     for sample in family.make(context):
         reason = defect(sample, family.max_atoms)
         if not reason:
-            atoms = sample.finished(family.name)
+            atoms = sample.finished(family.origin or family.name)
             mark = fingerprint([atoms])
             if mark in seen:
                 reason = "duplicate"

@@ -11,7 +11,7 @@ from ase.data import atomic_numbers
 from ase.neighborlist import neighbor_list
 from ase.spacegroup import crystal
 
-from lam.corpus.elements import ANIONS, METALS, NOBLE, NONMETALS, contact_lengths
+from lam.corpus.elements import ANIONS, METALS, NOBLE, NONMETALS, VALENCES, contact_lengths
 
 _MARKS = ("Li", "Be", "Na", "Mg")  # stand for the slots until elements are put there
 METAL_CONTACT = 0.85
@@ -126,5 +126,19 @@ def build(prototype: Prototype, elements: list[int]) -> Atoms:
     lengths = contact_lengths()[atoms.numbers[first], atoms.numbers[second]]
     if not metal.all():
         lengths = np.where(metal[first] & metal[second], METAL_CONTACT * lengths, lengths)
+        lengths = lengths + np.where(metal[first] | metal[second], 0.0, _shared_bonds(atoms.numbers, first, distance))
     atoms.set_cell(atoms.cell.array * float((lengths / distance).max()), scale_atoms=True)
     return atoms
+
+
+def _shared_bonds(numbers: np.ndarray, first: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return by how much bonds between nonmetals are longer, (pairs,), Angstrom, because an atom has more than it can.
+
+    Pauling's rule: 0.3 A times the logarithm of neighbours over valence. Without it, fluorine in a body-centred lattice
+    would be at the length of its single bond to eight others.
+    """
+    nearest = np.full(len(numbers), np.inf)
+    np.minimum.at(nearest, first, distance)
+    neighbours = np.bincount(first[distance < 1.05 * nearest[first]], minlength=len(numbers))
+    valence = np.array([VALENCES.get(int(z), (4,))[0] for z in numbers])
+    return 0.3 * np.log(np.maximum(1.0, neighbours / valence))[first]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def plot_periodic_table(coverage: Coverage, path: Path, title: str) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm
 
-    from lam.evaluate.style import INK, new_figure
+    from lam.plot_style import INK, new_figure
 
     numbers = coverage.elements[1:]
     norm = LogNorm(vmin=max(1, numbers[numbers > 0].min(initial=1)), vmax=max(2, numbers.max()))
@@ -67,7 +68,7 @@ def plot_pairs(coverage: Coverage, path: Path, title: str) -> None:
     """Write a map of how many structures contain each pair of elements."""
     from matplotlib.colors import LogNorm
 
-    from lam.evaluate.style import new_figure
+    from lam.plot_style import new_figure
 
     counts = coverage.pairs[1:, 1:].astype(float)
     counts[counts == 0] = np.nan
@@ -102,9 +103,9 @@ def table(plan: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]], lab
     for name, result in results.items():
         failures = ", ".join(f"{kind} {count}" for kind, count in sorted(result["failures"].items())) or "none"
         # A run that was resumed calculated only a part in these seconds.
-        speed = result["calculated"] / result["seconds"] / result["jobs"] if result["seconds"] else 0.0
+        speed = f"{result['calculated'] / result['seconds'] / result['jobs']:.2f}" if result["calculated"] else ""
         counted = f"{result['structures']} | {result['labelled']} | {failures}"
-        lines.append(f"| {name} | {result['engine']} | {counted} | {speed:.2f} |")
+        lines.append(f"| {name} | {result['engine']} | {counted} | {speed} |")
     lines += [
         "",
         "| coverage | structures | elements of 86 | rarest element | pairs of 3741 | median of pairs |",
@@ -119,11 +120,32 @@ def table(plan: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]], lab
     return "\n".join(lines) + "\n"
 
 
+def summary(
+    plan: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]], labelled: Coverage | None
+) -> dict[str, Any]:
+    """Return in plain values what identifies a corpus and what came of it: small enough to be kept with a project."""
+    known = {key: value for key, value in plan.items() if key not in ("families", "coverage")}
+    coverage = {"planned": plan["coverage"], "labelled": labelled.to_dict() if labelled else None}
+    told = ("engine", "level_of_theory", "settings", "max_force", "labelled", "failures", "not_calculated")
+    families = {
+        name: {key: family[key] for key in ("structures", "atoms", "fingerprint")} for name, family in
+        plan["families"].items()
+    }  # fmt: skip
+    for name, result in results.items():
+        families[name] = families.get(name, {"structures": result["structures"]}) | {
+            key: result[key] for key in told if key in result
+        }
+    return known | {"coverage": coverage, "families": families}
+
+
 def write_report(
     folder: Path, plan: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]], planned: Coverage,
     labelled: Coverage | None,
 ) -> None:  # fmt: skip
-    """Write ``report.md``, the figures and the table of pairs, of the labelled structures where there are labels."""
+    """Write ``report.md``, ``summary.json``, the figures and the table of pairs.
+
+    They are of the labelled structures where there are labels, else of what is planned.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shown, what = (labelled, "labelled") if labelled is not None and labelled.structures else (planned, "planned")
     plot_periodic_table(
@@ -131,6 +153,8 @@ def write_report(
     )
     plot_pairs(shown, folder / "pairs.png", f"{what} structures with both elements")
     write_pairs(shown, folder / "pairs.csv")
+    with atomic_file(folder / "summary.json") as temporary:
+        temporary.write_text(json.dumps(summary(plan, results, labelled), indent=2) + "\n", encoding="utf-8")
     text = f"# Corpus of {plan['structures']} structures, seed {plan['seed']}\n\n" + table(plan, results, labelled)
     with atomic_file(folder / "report.md") as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -29,7 +29,10 @@ class Sample:
     """Structures of one group are never divided between training and test."""
     charge: int = 0
     multiplicity: int | None = None
-    """Spin multiplicity; ``None``: the lowest, stated unless there are lanthanides."""
+    """Spin multiplicity; ``None``: the lowest, stated unless there are lanthanides or the structure is periodic.
+
+    The moment of a crystal follows from its bands; stating a multiplicity would fix it.
+    """
     close: bool = False
     """May atoms overlap? Meant for dimers and trimers."""
 
@@ -45,7 +48,9 @@ class Sample:
             pbc=source.pbc,
         )
         atoms.info["total_charge"] = self.charge
-        multiplicity = self.multiplicity or lowest_multiplicity(atoms.numbers, self.charge)
+        multiplicity = self.multiplicity
+        if multiplicity is None and not periodic:
+            multiplicity = lowest_multiplicity(atoms.numbers, self.charge)
         if multiplicity is not None:
             atoms.info["spin_multiplicity"] = multiplicity
         atoms.info["group"] = f"{family}-{self.group}"

@@ -82,6 +82,11 @@ def test_one_command_makes_shards_and_goes_on(script, tmp_path, capsys):
     assert any(structure.total_charge for structure in shard)
     for name in ("report.md", "periodic_table.png", "pairs.png", "pairs.csv"):
         assert (tmp_path / "c" / "report" / name).stat().st_size > 300
+    summary = json.loads((tmp_path / "c" / "report" / "summary.json").read_text())
+    assert summary["seed"] == 0 and summary["coverage"]["labelled"]["structures"] == labelled
+    for name, family in summary["families"].items():
+        assert family["labelled"] == results[f"{name}.result.json"]["labelled"]
+        assert name.startswith("dynamics") or family["fingerprint"] == plan["families"][name]["fingerprint"]
     capsys.readouterr()
     assert script(command) == 0
     assert "labelled in" not in capsys.readouterr().out  # nothing was labelled again
