@@ -1,7 +1,7 @@
 """Puts measured tables and plots into docs/performance.md, between the markers of each benchmark.
 
-    python benchmarks/performance_page.py                    # from runs/benchmarks, where the scripts write
-    python benchmarks/performance_page.py --results elsewhere
+python benchmarks/performance_page.py                    # from runs/benchmarks, where the scripts write
+python benchmarks/performance_page.py --results elsewhere
 """
 
 from __future__ import annotations

@@ -156,8 +156,14 @@ def test_finetune_passes_its_arguments_on(monkeypatch, tmp_path):
     [(values, options)] = calls
     assert values == ("m", ["a.xyz", str(odd)])
     assert options == {
-        "method": "head", "out": "o", "head": None, "new_head": None, "seed": 0,
-        "steps": 5, "lr": 0.1, "a": {"b": 2},
+        "method": "head",
+        "out": "o",
+        "head": None,
+        "new_head": None,
+        "seed": 0,
+        "steps": 5,
+        "lr": 0.1,
+        "a": {"b": 2},
     }
 
 

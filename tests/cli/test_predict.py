@@ -21,9 +21,7 @@ from lam.testing import tiny_potential
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     path = tmp_path / "assets" / "tiny"
-    metadata = CheckpointMetadata(
-        name="tiny", training={"steps": 3, "data": {"seed": 0}}, metrics={"force_mae": 0.125}
-    )
+    metadata = CheckpointMetadata(name="tiny", training={"steps": 3, "data": {"seed": 0}}, metrics={"force_mae": 0.125})
     save_checkpoint(path, tiny_potential(), metadata=metadata)
     return str(path)
 
@@ -90,7 +88,7 @@ def test_several_and_compressed_files(file, frames, model, tmp_path, capsys):
 
 def test_bad_labels_do_not_stop_a_prediction(model, tmp_path):
     bad = tmp_path / "bad.xyz"
-    bad.write_text("1\nProperties=species:S:1:pos:R:3:forces:R:3 energy=nan pbc=\"F F F\"\nH 0 0 0 nan nan nan\n")
+    bad.write_text('1\nProperties=species:S:1:pos:R:3:forces:R:3 energy=nan pbc="F F F"\nH 0 0 0 nan nan nan\n')
     assert main(["predict", str(bad), "-m", model]) == 0
 
 

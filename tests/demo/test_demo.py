@@ -47,9 +47,7 @@ def stand_ins(monkeypatch, tmp_path):
         frames.append(frame)
     write(tmp_path / "labels.extxyz", frames)
     write(tmp_path / "test.extxyz", frames[:5])
-    monkeypatch.setattr(
-        demo, "label_system", lambda *_, **__: (tmp_path / "labels.extxyz", tmp_path / "test.extxyz")
-    )
+    monkeypatch.setattr(demo, "label_system", lambda *_, **__: (tmp_path / "labels.extxyz", tmp_path / "test.extxyz"))
     calls = []
 
     def finetune(model, data, **options):

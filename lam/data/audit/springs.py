@@ -22,6 +22,8 @@ ENOUGH_BONDS = 200
 OWN_BONDS, CLEAR, MIN_OWN = 4, 6.0, 1.5
 """Bonds of a structure that is judged, and standard deviations: of a single one or all together, and of each."""
 MIN_JUDGED, OPPOSITE, UNCLEAR = 15, 0.4, 0.1
+FEW = 3
+"""Single structures with odd forces below which they are pointed out rather than called wrong."""
 EVEN = 2.5
 """Single structures are judged if the forces of most are within this factor of what the lengths of bonds let expect."""
 MIN_ODD, MIN_PART, SAME_UNIT = 3, 0.02, 0.3
@@ -173,7 +175,10 @@ class BondForces(Check):
         if len(rows):
             names = ledger.names(rows)
             message = f"{len(rows)} structure(s) have {what}: {few(list(names), len(rows))}"
-            yield Finding("warning", "forces", message, names, len(rows), sure, why, action)
+            if len(rows) < FEW:  # chance, or bonds that are no springs: not enough to speak of a mistake
+                yield Finding("note", "forces", f"{message}?", names, len(rows), min(sure, 0.6), why, action)
+            else:
+                yield Finding("warning", "forces", message, names, len(rows), sure, why, action)
 
     def _judge_order(self, ledger: Ledger) -> Iterator[Finding]:
         """Are the forces those of the frame before or after?"""
