@@ -18,7 +18,8 @@ from lam.errors import LamError, LamWarning
 from lam.train.config import PretrainConfig
 from lam.train.run import pretrain
 
-# Processes are forked from a server that has imported everything: a kill costs no start of Python.
+# Processes are forked from a server that has imported everything: a kill costs no start of Python. What they are
+# compared with is trained in one, too: equal to the last bit are processes in which nothing else has happened.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["lam.train.run"])
 
@@ -97,7 +98,7 @@ def test_killed_at_a_place(places, settings, tmp_path):
         assert process.exitcode == -signal.SIGKILL
         assert not (tmp_path / "run" / "tiny").exists()
     finish(settings())
-    pretrain(settings(output=str(tmp_path / "whole")))
+    finish(settings(output=str(tmp_path / "whole")))
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
@@ -108,9 +109,9 @@ def test_killed_with_muon_in_the_decay(settings, tmp_path):
         process.join(120)
         assert process.exitcode == -signal.SIGKILL
     finish(settings(**changes))
-    pretrain(settings(output=str(tmp_path / "whole"), **changes))
+    finish(settings(output=str(tmp_path / "whole"), **changes))
     assert_same(tmp_path / "whole", tmp_path / "run")
-    pretrain(settings(output=str(tmp_path / "other"), optimizer=changes["optimizer"]))
+    finish(settings(output=str(tmp_path / "other"), optimizer=changes["optimizer"]))
     weights = [lam.load(tmp_path / name / "tiny").readout.weight for name in ("whole", "other")]
     assert not torch.equal(*weights)
 
@@ -129,7 +130,7 @@ def test_killed_at_arbitrary_moments(settings, tmp_path):
         else:
             assert process.exitcode == 0
     assert kills
-    pretrain(settings(output=str(tmp_path / "whole"), **changes))
+    finish(settings(output=str(tmp_path / "whole"), **changes))
     assert_same(tmp_path / "whole", tmp_path / "run")
     assert sorted(os.listdir(tmp_path / "run" / "state")) == ["best.ckpt", "last.ckpt"]
 
@@ -142,7 +143,7 @@ def test_killed_with_data_workers(settings, tmp_path):
     workers = [int(word) for word in (tmp_path / "run" / "children").read_text().split()]
     assert workers
     finish(settings(**changes))
-    pretrain(settings(output=str(tmp_path / "whole")))
+    finish(settings(output=str(tmp_path / "whole")))
     assert_same(tmp_path / "whole", tmp_path / "run")
     deadline = time.monotonic() + 60
     while any(_runs(worker) for worker in workers):

@@ -63,8 +63,8 @@ class SpringLabels(Check):
         if stresses is not None:
             if "stress" not in self.forces.work.named:
                 yield from self._judge_stress(stresses, ledger)
+                yield from _judge_single(stresses, ledger)
             yield from _judge_order(stresses)
-            yield from _judge_single(stresses, ledger)
         if "forces" not in self.forces.work.named:
             yield from self._judge_energies(ledger)
 

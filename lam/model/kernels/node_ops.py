@@ -160,7 +160,8 @@ def _backward_of_adjoint(ctx: Any, *v: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _backward_of_polar(ctx: Any, s: Tensor) -> tuple[Tensor, ...]:
-    features, changes = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+    saved = ctx.saved_tensors
+    features, changes = saved[:4], saved[4:]
     return *invariants_adjoint(s, *changes, False), *invariants_adjoint(s, *features, True)
 
 

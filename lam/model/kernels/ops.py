@@ -214,9 +214,10 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 def _backward(ctx: Any, g_density: Tensor, g_passed: Tensor) -> tuple[Tensor | None, ...]:
     want_vectors, want_fixed = _wanted()
-    has_tensors = ctx.saved_tensors[3].shape[1] > 0
+    saved = ctx.saved_tensors  # once: where layers are calculated twice, looking again is an error
+    has_tensors = saved[3].shape[1] > 0
     vectors, *senders = message_adjoint(
-        g_density, g_passed, *ctx.saved_tensors, *ctx.numbers,
+        g_density, g_passed, *saved, *ctx.numbers,
         want_vectors and ctx.needs_input_grad[0], (want_fixed or has_tensors) and any(ctx.needs_input_grad[1:4]),
     )  # fmt: skip
     if not (want_fixed or has_tensors):
@@ -225,12 +226,13 @@ def _backward(ctx: Any, g_density: Tensor, g_passed: Tensor) -> tuple[Tensor | N
 
 
 def _backward_of_adjoint(ctx: Any, *v: Tensor) -> tuple[Tensor | None, ...]:
-    g_density, g_passed, *senders = message_second(*v, *ctx.saved_tensors, *ctx.numbers)
+    saved = ctx.saved_tensors
+    g_density, g_passed, *senders = message_second(*v, *saved, *ctx.numbers)
     vectors = None
     if _wanted()[0] and ctx.needs_input_grad[2]:
-        vectors = plain.curvature(v, *ctx.saved_tensors, *ctx.numbers)
+        vectors = plain.curvature(v, *saved, *ctx.numbers)
         if torch.is_grad_enabled():
-            vectors = _Last.apply(vectors, *v, *ctx.saved_tensors)
+            vectors = _Last.apply(vectors, *v, *saved)
     return g_density, g_passed, vectors, *senders, *[None] * 8
 
 
