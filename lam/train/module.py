@@ -88,8 +88,9 @@ class TrainingModule(pl.LightningModule):
         self.steps, self.parts = steps, parts
         self.describe = _Shared(describe)
         self.register_buffer("force_scale", force_scale.to(model.dtype), persistent=False)
-        factors = torch.tensor([loss.heads.get(name, 1.0) for name in model.head_names], dtype=model.dtype)
-        self.register_buffer("_head_factors", factors, persistent=False)
+        # Of the loss before and in the decay.
+        factors = torch.stack([_head_factors(setting, model) for setting in (self.loss, self.final_loss)])
+        self.register_buffer("head_factors", factors, persistent=False)
         self.errors = ErrorSums(model.head_names)
         self.validation_error: float | None = None
         """Of the last validation, by which states are compared."""
@@ -106,7 +107,7 @@ class TrainingModule(pl.LightningModule):
         optimizer, setting = self.optimizers(), self._loss_now()
         optimizer.zero_grad(set_to_none=True)
         counts = dict(
-            zip(TERMS, sum_over_processes(label_masks(batch, self._head_factors).double().sum(1)), strict=True)
+            zip(TERMS, sum_over_processes(label_masks(batch, self._factors_now).double().sum(1)), strict=True)
         )
         done = accumulate(
             batch, self.parts, lambda part: self._differentiate(part, counts, setting), self._trainable, len(TERMS)
@@ -137,7 +138,7 @@ class TrainingModule(pl.LightningModule):
         # The derivative with respect to the strain is left out where nothing is learned from it.
         output = self.model(part, create_graph=True, stress=bool(part[keys.MASK_STRESS].any()))
         energy_scale = self.model.energy_scale(self.force_scale.dtype)
-        sums = loss_sums(output, part, self.force_scale, energy_scale, setting, self._head_factors)
+        sums = loss_sums(output, part, self.force_scale, energy_scale, setting, self._factors_now)
         self.manual_backward(combine(sums, counts, setting.weights))
         return torch.stack([sums[term].detach() for term in TERMS])
 
@@ -204,9 +205,16 @@ class TrainingModule(pl.LightningModule):
             set_random_state(self._random)
             self._random = None
 
+    @property
+    def _in_decay(self) -> bool:
+        return decays(self.trainer.global_step, self.steps, self.optimizer_settings.decay)
+
     def _loss_now(self) -> LossSection:
-        fall = decays(self.trainer.global_step, self.steps, self.optimizer_settings.decay)
-        return self.final_loss if fall else self.loss
+        return self.final_loss if self._in_decay else self.loss
+
+    @property
+    def _factors_now(self) -> Tensor:
+        return self.head_factors[int(self._in_decay)]
 
     @property
     def _logs_now(self) -> bool:
@@ -297,3 +305,14 @@ class TrainingModule(pl.LightningModule):
                 "The data have changed since the training began (they give other reference energies or scales); "
                 "restore them, choose another 'output', or remove the state to start anew."
             )
+
+
+def _head_factors(loss: LossSection, model: Potential) -> Tensor:
+    """Return the factor of each head's loss, (T,).
+
+    Raises:
+        LamError: if the loss names a head that the model does not have.
+    """
+    for name in loss.heads:
+        model.head_index(name)
+    return torch.tensor([loss.heads.get(name, 1.0) for name in model.head_names], dtype=model.dtype)

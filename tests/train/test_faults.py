@@ -281,3 +281,26 @@ def test_configuration_survives_yaml(settings, tmp_path):
     config = settings(curriculum=[{"until": 1.0, "weights": {"argon": 2.0}}], loss={"heads": {"argon": 0.5}})
     text = yaml.safe_dump(config.to_dict())
     assert type(config).parse(yaml.safe_load(text)) == config
+
+
+def test_an_unknown_head_in_the_loss_is_an_error(settings):
+    for changes in ({"loss": {"heads": {"argn": 0.5}}}, {"final_loss": {"heads": {"argn": 0.5}}}):
+        with pytest.raises(LamError, match=r"argn.*argon"):
+            pretrain(settings(**changes))
+
+
+def test_a_head_left_out_of_the_loss_is_not_learned(settings, tmp_path):
+    def readouts(name, **changes):
+        start = {}
+
+        class First(pl.Callback):
+            def on_train_start(self, trainer, module):
+                start["weight"] = module.model.readout.weight.detach().clone()
+
+        out = pretrain(settings(output=str(tmp_path / name), **EXACT, **changes), callbacks=[First()])
+        return start["weight"].float(), lam.load(out).readout.weight
+
+    before, after = readouts("without", loss={"heads": {"argon": 0.0}})
+    assert torch.equal(before[1], after[1]) and not torch.equal(before[0], after[0])
+    before, after = readouts("later", final_loss={"heads": {"argon": 0.0}})
+    assert not torch.equal(before[1], after[1])
