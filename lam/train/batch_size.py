@@ -60,8 +60,12 @@ def find_budget(config: PretrainConfig, gigabytes: float, tell: Callable[[str], 
             f"A batch of {sizes[0]} atoms needs {needs[0]:.2f} GB: more than {MARGIN:.0%} of {gigabytes:g} GB. The "
             f"largest structure has {largest} atoms; take a smaller model or leave such structures out."
         )
-    slope, base = np.polyfit(sizes, needs, 1)
-    atoms = int((MARGIN * gigabytes - base) / max(slope, 1e-12))
+    fits = np.isfinite(needs)
+    if fits.sum() > 1:
+        slope, base = np.polyfit(np.array(sizes)[fits], np.array(needs)[fits], 1)
+        atoms = int((MARGIN * gigabytes - base) / max(slope, 1e-12))
+    else:
+        atoms = sizes[-1] // 2
     for _ in range(4):
         found = _try(config, max(atoms, 1), edges_per_atom, tell)
         if found.gigabytes <= gigabytes * (1 + MARGIN) / 2:
@@ -123,7 +127,7 @@ def _measure(values: dict[str, Any], connection: Any) -> None:
     stop = _Stop()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # Dividing a step would hide that it does not fit.
-        warnings.filterwarnings("error", ".*did not fit in memory.*")
+        warnings.filterwarnings("error", ".*(did not fit in memory|needs more memory than there is).*")
         log = values["log"] | {
             "validate_every": 10**9,
             "checkpoint_every": 10**9,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -84,8 +84,9 @@ class LossSection(Section):
     """What is made of a stress error, as for forces."""
     huber_delta: float = Field(0.05, gt=0)
     """Error, in units of the head's scale, up to which ``huber`` is quadratic."""
-    heads: dict[str, float] = {}
-    """Factors of the loss of single heads, by name; 1 for those not named. 0 leaves a head's labels out."""
+    heads: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """Factors of the loss of single heads, by name, at least 0; 1 for those not named.
+    0 leaves a head's labels out."""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -117,8 +118,8 @@ class CurriculumStage(Section):
 
     until: float = Field(gt=0, le=1)
     """Where it ends, as a fraction of the steps (about: it is a number of structures that is counted)."""
-    weights: dict[str, float] = {}
-    """Factors of the shares of data sets, by name; 1 for those not named. 0 leaves a data set out."""
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """Factors of the shares of data sets, by name, not negative; 1 for those not named. 0 leaves a data set out."""
 
 
 class LogSection(Section):

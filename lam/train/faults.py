@@ -126,7 +126,8 @@ class Rollback(pl.Callback):
         self._good = {
             "step": trainer.global_step,
             "weights": [tensor.detach().clone() for tensor in self._tensors(pl_module)],
-            "optimizer": copy.deepcopy(trainer.optimizers[0].state_dict()),
+            # Of a divided optimiser this process's part: the whole would be on every one of them.
+            "optimizer": copy.deepcopy(getattr(trainer.optimizers[0], "inner", trainer.optimizers[0]).state_dict()),
         }
 
     def _go_back(self, trainer: pl.Trainer, pl_module: TrainingModule) -> None:

@@ -24,18 +24,19 @@ class StepMeter:
         self.heads = list(heads)
         self._sums = torch.zeros(2, len(self.heads), len(TERMS), dtype=torch.float64)
 
-    def add(self, batch: dict[str, Tensor], terms: Tensor) -> None:
+    def add(self, batch: dict[str, Tensor], terms: Tensor, head_factors: Tensor | None = None) -> None:
         """Add a step of this process.
 
         Args:
             batch: the structures.
             terms: loss terms of each, (terms, G), float64; those that are not finite are left out.
+            head_factors: factor of each head's loss, (T,): labels of heads with 0 are left out.
         """
         self._sums = self._sums.to(terms.device)
         finite = torch.isfinite(terms).all(0)
         task = batch[keys.TASK][finite]
         self._sums[0].index_add_(0, task, terms.T[finite])
-        self._sums[1].index_add_(0, task, label_masks(batch).T[finite].double())
+        self._sums[1].index_add_(0, task, label_masks(batch, head_factors).T[finite].double())
 
     def take(self) -> dict[str, float]:
         """Return the mean loss of each head and term since the last call, over all processes; start anew."""

@@ -123,7 +123,7 @@ class TrainingModule(pl.LightningModule):
         fault = self.watch.judge(loss, float(norm))
         if fault:
             self._skip(fault, local, counts, setting)
-        self.meter.add(batch, local)
+        self.meter.add(batch, local, self._factors_now)
         if self._logs_now:
             row = self._row(errors, counts, float(norm), sums[-1].item()) | norms | self.meter.take()
             # Written here and not through self.log, which writes after the resumable state: a kill between

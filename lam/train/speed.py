@@ -89,8 +89,8 @@ class Speed(pl.Callback):
 
 
 def peak_memory(device: torch.device) -> float:
-    """Return the most memory that this process has used, in bytes: on its GPU, or in all."""
+    """Return the most memory that this process has taken, in bytes: on its GPU, or in all."""
     if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
+        return float(torch.cuda.max_memory_reserved(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak) * (1 if sys.platform == "darwin" else 1024)

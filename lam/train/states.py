@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
+
+from lam.errors import LamWarning
 
 BEST = "best.ckpt"
 _EARLIER = "step-*.ckpt"
@@ -49,7 +54,7 @@ class ResumableState(Checkpoint):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the state of a step that is validated, if it is due or the best so far."""
         error = pl_module.validation_error
-        better = error is not None and (self.best is None or error < self.best)
+        better = error is not None and math.isfinite(error) and (self.best is None or error < self.best)
         if better:
             self.best = error
         self._save(trainer, best=better)
@@ -63,11 +68,24 @@ class ResumableState(Checkpoint):
         trainer.save_checkpoint(self.path)
         if not trainer.is_global_zero or _identity(self.path) == before:
             return
+        try:
+            self._keep(step, best=best)
+        except OSError as error:
+            warnings.warn(
+                f"The state of step {step} could not be kept under a second name ({error}); the training goes on.",
+                LamWarning,
+                stacklevel=2,
+            )
+
+    def _keep(self, step: int, *, best: bool) -> None:
+        """Give the state that was just written its second names; delete the oldest ones."""
         if best:
             _second_name(self.path, self.path.with_name(BEST))
         if self.keep > 1:
             _second_name(self.path, self.path.with_name(f"step-{step:09d}.ckpt"))
-            for old in sorted(self.path.parent.glob(_EARLIER))[: -self.keep]:
+            # By age, not by step: who went back to an earlier state keeps what came after.
+            states = sorted(self.path.parent.glob(_EARLIER), key=lambda file: (file.stat().st_mtime_ns, file.name))
+            for old in states[: -self.keep]:
                 old.unlink(missing_ok=True)
 
 
@@ -87,5 +105,5 @@ def _second_name(path: Path, name: Path) -> None:
     try:
         os.link(path, temporary)
     except OSError:  # no hard links here
-        temporary.write_bytes(path.read_bytes())
+        shutil.copyfile(path, temporary)
     os.replace(temporary, name)

@@ -26,6 +26,14 @@ def test_a_memory_that_grows_faster_than_expected(settings, monkeypatch):
     assert find_budget(settings(), 8.0).gigabytes <= 7.6
 
 
+def test_a_memory_that_is_smaller_than_said(settings, monkeypatch):
+    def killed(config, atoms, edges_per_atom, tell):
+        return Budget(atoms, atoms, 1.0 if atoms <= 300 else float("inf"))
+
+    monkeypatch.setattr(batch_size, "_try", killed)
+    assert find_budget(settings(), 8.0).max_atoms == 256
+
+
 def test_nothing_fits(settings, monkeypatch):
     monkeypatch.setattr(batch_size, "_try", linear)
     with pytest.raises(LamError, match=r"A batch of 256 atoms needs 1.01 GB.*take a smaller model"):
